@@ -1,0 +1,25 @@
+import { createHmac, hash } from 'node:crypto'
+
+/** FIPS 180-4, 32 bytes. */
+export function sha256(bytes: Uint8Array): Uint8Array {
+  return hash('sha256', bytes, 'buffer')
+}
+
+/** FIPS 180-4, 64 bytes. */
+export function sha512(bytes: Uint8Array): Uint8Array {
+  return hash('sha512', bytes, 'buffer')
+}
+
+/** RFC 2104 over the parts one after another, 32 bytes. */
+export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+  const mac = createHmac('sha256', key)
+  for (const part of parts) mac.update(part)
+  return mac.digest()
+}
+
+/** RFC 2104 over the parts one after another, 64 bytes. */
+export function hmacSha512(key: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
+  const mac = createHmac('sha512', key)
+  for (const part of parts) mac.update(part)
+  return mac.digest()
+}

@@ -1,0 +1,82 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  type KeyObject,
+  randomBytes,
+  sign as signWithKey,
+  verify as verifyWithKey,
+} from 'node:crypto'
+import { Secret } from './secret.ts'
+
+/** One signature algorithm. Private keys are seeds; verification never throws on bad input, it says no. */
+export type SignatureAlgorithm = {
+  readonly name: 'Ed25519' | 'ML-DSA-87'
+  readonly seedBytes: 32
+  readonly publicBytes: number
+  readonly signatureBytes: number
+  publicKey(seed: Secret): Uint8Array
+  sign(seed: Secret, message: Uint8Array, context: Uint8Array): Promise<Uint8Array>
+  verify(
+    publicKey: Uint8Array,
+    message: Uint8Array,
+    context: Uint8Array,
+    signature: Uint8Array,
+  ): Promise<boolean>
+}
+
+/** RFC 8032. It has no context of its own: `context` must be empty, the message carries its separation. */
+export const ed25519: SignatureAlgorithm = algorithm('Ed25519', 'ed25519', 32, 64)
+
+/** FIPS 204, category 5, pure (not pre-hashed), hedged, with its context string. */
+export const mldsa87: SignatureAlgorithm = algorithm('ML-DSA-87', 'ml-dsa-87', 2592, 4627)
+
+export function newSeed(): Secret {
+  return new Secret(randomBytes(32))
+}
+
+function algorithm(
+  name: SignatureAlgorithm['name'],
+  asymmetricKeyType: 'ed25519' | 'ml-dsa-87',
+  publicBytes: number,
+  signatureBytes: number,
+): SignatureAlgorithm {
+  const format = asymmetricKeyType === 'ed25519' ? 'raw-private' : 'raw-seed'
+  const importSeed = (seed: Secret): KeyObject =>
+    createPrivateKey({
+      key: Buffer.from(seed.bytes.buffer, seed.bytes.byteOffset, 32),
+      format,
+      asymmetricKeyType,
+    })
+  const options = (key: KeyObject, context: Uint8Array) => {
+    if (asymmetricKeyType === 'ml-dsa-87') return { key, context }
+    if (context.length !== 0) throw new TypeError('Ed25519 takes no context')
+    return { key }
+  }
+  return {
+    name,
+    seedBytes: 32,
+    publicBytes,
+    signatureBytes,
+    publicKey: seed => createPublicKey(importSeed(seed)).export({ format: 'raw-public' }),
+    // Through the thread pool: an ML-DSA-87 signature takes about a millisecond.
+    sign: (seed, message, context) =>
+      new Promise((resolve, reject) => {
+        signWithKey(null, message, options(importSeed(seed), context), (error, signature) =>
+          error ? reject(error) : resolve(signature),
+        )
+      }),
+    verify: (publicKey, message, context, signature) =>
+      new Promise((resolve, reject) => {
+        if (publicKey.length !== publicBytes || signature.length !== signatureBytes) return resolve(false)
+        let key: KeyObject
+        try {
+          key = createPublicKey({ key: Buffer.from(publicKey), format: 'raw-public', asymmetricKeyType })
+        } catch {
+          return resolve(false)
+        }
+        verifyWithKey(null, message, options(key, context), signature, (error, good) =>
+          error ? reject(error) : resolve(good),
+        )
+      }),
+  }
+}
