@@ -1,0 +1,152 @@
+import { strict as assert } from 'node:assert'
+import fs from 'node:fs'
+import { DiskError, type File, type OpenOptions, type Stat } from '../host/disk.ts'
+import { diskError } from './errno.ts'
+
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DSYNC, O_NOFOLLOW, O_NOCTTY, O_NONBLOCK } = fs.constants
+
+// O_NONBLOCK means nothing to a regular file; without it, opening a FIFO would hold a pool thread for ever.
+const always = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK
+
+export const fileMode = 0o600
+
+export async function openFile(path: string, options: OpenOptions): Promise<File> {
+  const fd = await opened(path, flagsFor(options))
+  if (options.access === 'exclusive') {
+    try {
+      await modeSet(fd, path) // a umask may have taken the owner's own bits
+    } catch (error) {
+      fs.closeSync(fd)
+      throw error
+    }
+  }
+  return new RealFile(fd, path)
+}
+
+function flagsFor({ access, durable }: OpenOptions): number {
+  const barrier = durable ? O_DSYNC : 0
+  switch (access) {
+    case 'read':
+      return always | O_RDONLY
+    case 'write':
+      return always | barrier | O_RDWR
+    case 'exclusive':
+      return always | barrier | O_RDWR | O_CREAT | O_EXCL
+  }
+}
+
+/**
+ * An open descriptor. The bytes passed to `read` and `write` are on loan until the promise settles. `close` waits
+ * for what is under way, because the kernel gives the number of a closed descriptor to the next file opened.
+ */
+class RealFile implements File {
+  readonly #fd: number
+  readonly #path: string
+  #underWay = 0
+  #closing: Promise<void> | undefined
+  #idle: (() => void) | undefined
+
+  constructor(fd: number, path: string) {
+    this.#fd = fd
+    this.#path = path
+  }
+
+  read(into: Uint8Array, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#begin(position)
+      const fill = (offset: number): void => {
+        const wanted = into.length - offset
+        fs.read(this.#fd, into, offset, wanted, position + offset, (error, count) => {
+          if (error === null && count > 0 && count < wanted) return fill(offset + count)
+          this.#end()
+          if (error) reject(diskError('read', this.#path, error))
+          else resolve(offset + count)
+        })
+      }
+      fill(0)
+    })
+  }
+
+  write(bytes: Uint8Array, position: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#begin(position)
+      const put = (offset: number): void => {
+        const left = bytes.length - offset
+        fs.write(this.#fd, bytes, offset, left, position + offset, (error, count) => {
+          // A short count hides the error that cut it short: the call for the rest brings it out.
+          if (error === null && count > 0 && count < left) return put(offset + count)
+          this.#end()
+          if (error) reject(diskError('write', this.#path, error))
+          else if (count < left) reject(new DiskError('failed', `write ${this.#path}: no progress`))
+          else resolve()
+        })
+      }
+      put(0)
+    })
+  }
+
+  truncate(length: number): Promise<void> {
+    return this.#call('truncate', done => fs.ftruncate(this.#fd, length, done))
+  }
+
+  sync(): Promise<void> {
+    return this.#call('fdatasync', done => fs.fdatasync(this.#fd, done))
+  }
+
+  async stat(): Promise<Stat> {
+    return statOf(await this.#call<fs.Stats>('fstat', done => fs.fstat(this.#fd, done)))
+  }
+
+  /** Safe to call twice. */
+  close(): Promise<void> {
+    this.#closing ??= this.#closed()
+    return this.#closing
+  }
+
+  async #closed(): Promise<void> {
+    if (this.#underWay > 0) await new Promise<void>(resolve => (this.#idle = resolve))
+    await settled<void>('close', this.#path, done => fs.close(this.#fd, done))
+  }
+
+  async #call<T = void>(call: string, start: Start<T>): Promise<T> {
+    this.#begin(0)
+    try {
+      return await settled(call, this.#path, start)
+    } finally {
+      this.#end()
+    }
+  }
+
+  #begin(position: number): void {
+    assert(this.#closing === undefined, `${this.#path} is closed`)
+    assert(Number.isSafeInteger(position) && position >= 0, 'a position is a whole number of bytes')
+    this.#underWay++
+  }
+
+  #end(): void {
+    this.#underWay--
+    if (this.#underWay === 0) this.#idle?.()
+  }
+}
+
+export function statOf(stats: fs.Stats): Stat {
+  const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : 'other'
+  return { kind, size: stats.size, mode: stats.mode & 0o777, device: stats.dev, inode: stats.ino }
+}
+
+export type Start<T> = (done: (error: Error | null, value: T) => void) => void
+
+/** The callback form of `node:fs` as a promise: its FileHandle form costs more a call. */
+export function settled<T>(call: string, path: string, start: Start<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    start((error, value) => (error ? reject(diskError(call, path, error)) : resolve(value)))
+  })
+}
+
+function opened(path: string, flags: number): Promise<number> {
+  return settled('open', path, done => fs.open(path, flags, fileMode, done))
+}
+
+function modeSet(fd: number, path: string): Promise<void> {
+  return settled('chmod', path, done => fs.fchmod(fd, fileMode, done))
+}

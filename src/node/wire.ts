@@ -1,0 +1,128 @@
+import { strict as assert } from 'node:assert'
+import type { Socket } from 'node:net'
+import type { Wire } from '../host/wire.ts'
+import { errnoOf } from './errno.ts'
+
+/** Received and not yet read; beyond it the peer has to wait. One read of the socket may go over it. */
+export const unreadBytesMax = 256 * 1024
+
+/** After `close`, how long a peer may neither take nor send anything before the connection is dropped. */
+export const closingMsMax = 5_000
+
+const probeAfterMs = 30_000
+
+export type WireFault = 'unreachable' | 'lost' | 'denied'
+
+/** `unreachable`: no connection was made; `lost`: it broke, or was aborted; `denied`: no listening on this address. */
+export class WireError extends Error {
+  override readonly name = 'WireError'
+  readonly code: WireFault
+
+  constructor(code: WireFault, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+export function wireError(code: WireFault, doing: string, cause: unknown): WireError {
+  const why = errnoOf(cause) ?? (cause instanceof Error ? cause.message : 'failed')
+  return new WireError(code, `${doing}: ${why}`, { cause })
+}
+
+type Reader = {
+  readonly resolve: (bytes: Uint8Array | undefined) => void
+  readonly reject: (error: Error) => void
+}
+
+/**
+ * A connected socket (made with `allowHalfOpen`) as a `Wire`. A write resolves once the kernel has the bytes; until
+ * then they are on loan. What arrived before the end, or before a break, is read first. After `close` the other
+ * direction still reads to its end.
+ */
+export class SocketWire implements Wire {
+  readonly remote: string
+  readonly #socket: Socket
+  readonly #unread: Uint8Array[] = []
+  #unreadBytes = 0
+  #reader: Reader | undefined
+  #ended = false
+  #fault: WireError | undefined
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    this.remote = placeOf(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, probeAfterMs) // a peer that lost its power says nothing
+    socket.on('data', chunk => this.#arrived(chunk))
+    socket.on('end', () => this.#finished())
+    socket.on('error', error => this.#broken(wireError('lost', this.remote, error)))
+    socket.on('close', () => this.#broken(new WireError('lost', `${this.remote}: connection dropped`)))
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    if (this.#socket.writableEnded) return Promise.reject(new WireError('lost', `${this.remote}: closed`))
+    return new Promise((resolve, reject) => {
+      this.#socket.write(bytes, error => {
+        if (error) reject(this.#fault ?? wireError('lost', this.remote, error))
+        else resolve()
+      })
+    })
+  }
+
+  read(): Promise<Uint8Array | undefined> {
+    assert(this.#reader === undefined, 'one reader at a time')
+    const next = this.#unread.shift()
+    if (next !== undefined) {
+      this.#unreadBytes -= next.length
+      if (this.#unreadBytes < unreadBytesMax && this.#socket.isPaused()) this.#socket.resume()
+      return Promise.resolve(next)
+    }
+    if (this.#ended) return Promise.resolve(undefined)
+    if (this.#fault !== undefined) return Promise.reject(this.#fault)
+    return new Promise((resolve, reject) => {
+      this.#reader = { resolve, reject }
+    })
+  }
+
+  close(): void {
+    if (this.#socket.writableEnded) return
+    this.#socket.setTimeout(closingMsMax, () => this.#socket.destroy())
+    this.#socket.end()
+  }
+
+  abort(): void {
+    this.#socket.resetAndDestroy()
+  }
+
+  #arrived(chunk: Uint8Array): void {
+    // Not the Buffer itself: its `slice` shares memory where that of a Uint8Array copies.
+    const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length)
+    const reader = this.#reader
+    if (reader !== undefined) {
+      this.#reader = undefined
+      reader.resolve(bytes)
+      return
+    }
+    this.#unread.push(bytes)
+    this.#unreadBytes += bytes.length
+    if (this.#unreadBytes >= unreadBytesMax) this.#socket.pause()
+  }
+
+  #finished(): void {
+    this.#ended = true
+    this.#reader?.resolve(undefined)
+    this.#reader = undefined
+  }
+
+  #broken(fault: WireError): void {
+    this.#fault ??= fault
+    if (this.#ended) return
+    this.#reader?.reject(this.#fault)
+    this.#reader = undefined
+  }
+}
+
+/** `127.0.0.1:9000`, `[::1]:9000`. */
+export function placeOf(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
