@@ -1,4 +1,4 @@
-import { encode, rfc8949EncodeOptions } from 'cborg'
+import { type EncodeOptions, encode, rfc8949EncodeOptions } from 'cborg'
 import { BytesError, equal, text } from './bytes.ts'
 import { Reader } from './reader.ts'
 
@@ -16,9 +16,30 @@ export type CborMap = { readonly [key: string]: CborValue }
 
 export const cborLimits = { depthMax: 4, itemsMax: 4096 } as const
 
-/** Core deterministic encoding (RFC 8949 section 4.2.1) of integers, text, bytes, arrays and text-keyed maps. */
+/**
+ * Core deterministic encoding (RFC 8949 section 4.2.1) of integers, text, bytes, arrays and text-keyed maps. What
+ * the decoder would refuse, or would read as something else, is refused here already.
+ * @throws BytesError
+ */
 export function encodeCbor(value: CborValue): Uint8Array {
-  return encode(value, rfc8949EncodeOptions)
+  return encode(value, encodeOptions)
+}
+
+const encodeOptions: EncodeOptions = {
+  ...rfc8949EncodeOptions,
+  typeEncoders: {
+    number(value: number) {
+      if (!Number.isSafeInteger(value)) throw new BytesError('CBOR: not an integer within 2^53 - 1')
+      return null
+    },
+    string(value: string) {
+      if (!value.isWellFormed()) throw new BytesError('CBOR: text with half a surrogate pair')
+      return null
+    },
+    undefined() {
+      throw new BytesError('CBOR: undefined')
+    },
+  },
 }
 
 /**
@@ -30,7 +51,8 @@ export function decodeCbor(bytes: Uint8Array): CborValue {
   const reader = new Reader(bytes)
   const value = item(reader, { left: cborLimits.itemsMax }, 0)
   reader.end()
-  if (!equal(encodeCbor(value), bytes)) throw new BytesError('CBOR is not in canonical form')
+  if (!equal(encode(value, rfc8949EncodeOptions), bytes))
+    throw new BytesError('CBOR is not in canonical form')
   return value
 }
 
@@ -44,7 +66,7 @@ export function asMap(value: CborValue | undefined, keys: readonly string[]): Cb
   if (!isMap(value)) throw new BytesError('CBOR: a map was expected')
   const allowed = new Set(keys.map(key => key.replace('?', '')))
   for (const key of Object.keys(value))
-    if (!allowed.has(key)) throw new BytesError(`CBOR: unknown key ${key}`)
+    if (!allowed.has(key)) throw new BytesError('CBOR: a key that this map does not have')
   for (const key of keys)
     if (!key.endsWith('?') && !Object.hasOwn(value, key)) throw new BytesError(`CBOR: key ${key} is missing`)
   return value

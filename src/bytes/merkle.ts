@@ -22,7 +22,7 @@ export type Frontier = { readonly size: number; readonly roots: readonly Uint8Ar
 
 export const emptyFrontier: Frontier = { size: 0, roots: [] }
 
-/** One more leaf. Two subtrees of equal height merge, as carries do in binary addition. */
+/** One more leaf, given as its leaf hash. Two subtrees of equal height merge, as carries do in binary addition. */
 export function append(sha256: Sha256, tree: Frontier, leaf: Uint8Array): Frontier {
   const roots = [...tree.roots]
   let node = leaf

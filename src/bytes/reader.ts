@@ -54,6 +54,8 @@ export class Reader {
   }
 
   #take(length: number): number {
+    // A negative length comes of arithmetic on lengths in the input; it must not turn the cursor back.
+    if (!Number.isInteger(length) || length < 0) throw new BytesError(`${length} is not a length`)
     if (length > this.left) throw new BytesError(`wanted ${length} bytes, ${this.left} left`)
     const at = this.#offset
     this.#offset += length

@@ -58,6 +58,7 @@ export class Writer {
 
   #grow(bytes: number, value: number, max: number): number {
     if (!Number.isInteger(value) || value < 0 || value > max) throw new BytesError(`${value} does not fit`)
+    if (!Number.isInteger(bytes) || bytes < 0) throw new BytesError(`${bytes} is not a length`)
     const at = this.#length
     const need = at + bytes
     if (need > this.#bytes.length) {

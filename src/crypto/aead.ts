@@ -35,7 +35,9 @@ export async function openSecret(
   sealed: Uint8Array,
 ): Promise<Secret> {
   const { subtle } = webcrypto
-  const handle = await subtle.importKey('raw', exact(key.bytes), 'AES-GCM', false, ['decrypt'])
+  requireNonce(nonce)
+  const raw = exact(key.bytes)
+  const handle = await subtle.importKey('raw', raw, 'AES-GCM', false, ['decrypt']).finally(() => raw.fill(0))
   try {
     const parameters = { name: 'AES-GCM', iv: exact(nonce), additionalData: exact(associated) }
     return new Secret(new Uint8Array(await subtle.decrypt(parameters, handle, exact(sealed))))
@@ -59,6 +61,7 @@ function aead(name: Aead['name'], cipherName: 'aes-256-gcm'): Aead {
     name,
     tagBytes: 16,
     seal(key, nonce, associated, plaintext) {
+      requireNonce(nonce)
       recorder?.({ keyFingerprint: sha256(concat(fingerprintLabel, key.bytes)).subarray(0, 16), nonce })
       const cipher = createCipheriv(cipherName, key.bytes, nonce)
       cipher.setAAD(associated)
@@ -67,6 +70,7 @@ function aead(name: Aead['name'], cipherName: 'aes-256-gcm'): Aead {
       return concat(body, cipher.getAuthTag())
     },
     open(key, nonce, associated, sealed) {
+      requireNonce(nonce)
       if (sealed.length < 16) throw new SealError()
       const split = sealed.length - 16
       const decipher = createDecipheriv(cipherName, key.bytes, nonce, { authTagLength: 16 })
@@ -82,6 +86,11 @@ function aead(name: Aead['name'], cipherName: 'aes-256-gcm'): Aead {
       return plaintext
     },
   }
+}
+
+/** GCM would hash a nonce of any other length into one that could meet another's. */
+function requireNonce(nonce: Uint8Array): void {
+  if (nonce.length !== 12) throw new TypeError('a nonce is 12 bytes')
 }
 
 const fingerprintLabel = new TextEncoder().encode('pawl v1 key fingerprint')

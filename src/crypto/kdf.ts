@@ -50,7 +50,9 @@ function kdf(
       const out = new Uint8Array(length)
       let block: Uint8Array = new Uint8Array(0)
       for (let offset = 0, counter = 1; offset < length; offset += hashBytes, counter++) {
-        block = hmac(key.bytes, block, info, Uint8Array.of(counter))
+        const before = block
+        block = hmac(key.bytes, before, info, Uint8Array.of(counter))
+        before.fill(0)
         out.set(block.subarray(0, Math.min(hashBytes, length - offset)), offset)
       }
       block.fill(0)

@@ -38,6 +38,8 @@ export type KemKeyPair = { readonly publicKey: Uint8Array; readonly parts: reado
 const mlkemPublicBytes = 1568
 const mlkemCiphertextBytes = 1568
 const x25519Bytes = 32
+const publicBytes = mlkemPublicBytes + x25519Bytes
+const ciphertextBytes = mlkemCiphertextBytes + x25519Bytes
 
 /**
  * ML-KEM-1024 (FIPS 203) with X25519 (RFC 7748), the ML-KEM part first everywhere, as in X25519MLKEM768:
@@ -45,8 +47,8 @@ const x25519Bytes = 32
  */
 export const mlkem1024x25519: Kem = {
   name: 'ML-KEM-1024 + X25519',
-  publicBytes: mlkemPublicBytes + x25519Bytes,
-  ciphertextBytes: mlkemCiphertextBytes + x25519Bytes,
+  publicBytes,
+  ciphertextBytes,
   sharedBytes: 64,
   generate() {
     const lattice = generateKeyPairSync('ml-kem-1024')
@@ -57,23 +59,25 @@ export const mlkem1024x25519: Kem = {
     }
   },
   encapsulate(publicKey) {
-    if (publicKey.length !== this.publicBytes) throw new KemError('key share has the wrong length')
+    if (publicKey.length !== publicBytes) throw new KemError('key share has the wrong length')
     const lattice = importPublic('ml-kem-1024', publicKey.subarray(0, mlkemPublicBytes))
     const peerCurve = importPublic('x25519', publicKey.subarray(mlkemPublicBytes))
     const curve = generateKeyPairSync('x25519')
+    const agreed = agree(curve.privateKey, peerCurve)
     const { sharedKey, ciphertext } = encapsulate(lattice)
     return {
       ciphertext: concat(ciphertext, rawPublic(curve.publicKey)),
-      shared: join(sharedKey, agree(curve.privateKey, peerCurve)),
+      shared: join(sharedKey, agreed),
     }
   },
   decapsulate(pair, ciphertext) {
     const [lattice, curve] = pair.parts
     if (lattice === undefined || curve === undefined) throw new TypeError('key pair of another KEM')
-    if (ciphertext.length !== this.ciphertextBytes) throw new KemError('key share has the wrong length')
+    if (ciphertext.length !== ciphertextBytes) throw new KemError('key share has the wrong length')
     const peerCurve = importPublic('x25519', ciphertext.subarray(mlkemCiphertextBytes))
-    const shared = decapsulate(lattice, ciphertext.subarray(0, mlkemCiphertextBytes))
-    return join(shared, agree(curve, peerCurve))
+    // The curve first: it may refuse, and then no other secret is left behind.
+    const agreed = agree(curve, peerCurve)
+    return join(decapsulate(lattice, ciphertext.subarray(0, mlkemCiphertextBytes)), agreed)
   },
 }
 

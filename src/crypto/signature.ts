@@ -41,12 +41,11 @@ function algorithm(
   signatureBytes: number,
 ): SignatureAlgorithm {
   const format = asymmetricKeyType === 'ed25519' ? 'raw-private' : 'raw-seed'
-  const importSeed = (seed: Secret): KeyObject =>
-    createPrivateKey({
-      key: Buffer.from(seed.bytes.buffer, seed.bytes.byteOffset, 32),
-      format,
-      asymmetricKeyType,
-    })
+  const importSeed = (seed: Secret): KeyObject => {
+    if (seed.length !== 32) throw new TypeError(`a seed of ${name} is 32 bytes`)
+    const key = Buffer.from(seed.bytes.buffer, seed.bytes.byteOffset, 32)
+    return createPrivateKey({ key, format, asymmetricKeyType })
+  }
   const options = (key: KeyObject, context: Uint8Array) => {
     if (asymmetricKeyType === 'ml-dsa-87') return { key, context }
     if (context.length !== 0) throw new TypeError('Ed25519 takes no context')
