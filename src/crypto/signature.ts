@@ -30,6 +30,9 @@ export const ed25519: SignatureAlgorithm = algorithm('Ed25519', 'ed25519', 32, 6
 /** FIPS 204, category 5, pure (not pre-hashed), hedged, with its context string. */
 export const mldsa87: SignatureAlgorithm = algorithm('ML-DSA-87', 'ml-dsa-87', 2592, 4627)
 
+/** FIPS 204 section 5.2: a longer context signs nothing and verifies nothing. */
+const contextBytesMax = 255
+
 export function newSeed(): Secret {
   return new Secret(randomBytes(32))
 }
@@ -67,6 +70,7 @@ function algorithm(
     verify: (publicKey, message, context, signature) =>
       new Promise((resolve, reject) => {
         if (publicKey.length !== publicBytes || signature.length !== signatureBytes) return resolve(false)
+        if (context.length > contextBytesMax) return resolve(false)
         let key: KeyObject
         try {
           key = createPublicKey({ key: Buffer.from(publicKey), format: 'raw-public', asymmetricKeyType })
