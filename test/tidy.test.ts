@@ -109,7 +109,8 @@ function scanAnew(source: string): Scan {
       const regex = match(/\/(?![*/])(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/\w*/y)
       if (regex !== undefined) return found('regex', regex)
     }
-    const mark = match(/===|!==|==|!=|=>|\?\?=|\?\.(?!\d)|\?\?|&&=?|\|\|=?|\.\.\.|<=|>=(?!>)|[\s\S]/y) ?? ''
+    const mark =
+      match(/===|!==|==|!=|=>|<<=?|\?\?=|\?\.(?!\d)|\?\?|&&=?|\|\|=?|\.\.\.|<=|>=(?!>)|[\s\S]/y) ?? ''
     assert.ok(!/['"]/.test(mark), `a string that is never closed: ${source.slice(from, from + 40)}`)
     if (open >= 0 && mark === '{') braces[open] = (braces[open] ?? 0) + 1
     if (open >= 0 && mark === '}') braces[open] = (braces[open] ?? 0) - 1
@@ -691,7 +692,7 @@ const rules: readonly { readonly name: string; readonly rule: Rule; readonly pla
         one('const b = [1] as const\nconst c = { as: 1 } satisfies Foo\nconst d = x.as', 'none'),
         one('const b = !c && d !== e && !(f != g)\nif (b)\n  !c', 'none'),
         one(
-          'const f = <T>(x: T): T => x\ntype F = <T>(x: T) => T\nconst g = a < b && c > d\nPromise.any([])',
+          'const f = <T>(x: T): T => x\ntype F = <T>(x: T) => T\nconst g = a < b && c > d << 2 >> 1\nPromise.any([])',
           'none',
         ),
         one(`// c as Foo, any!\nconst b = 'c as Foo' + \`any! \${c} as Foo\` + /as Foo!'/.source`, 'none'),
