@@ -32,7 +32,7 @@ suite('the package', { timeout: 60_000 }, () => {
   const home = join(folder, 'home')
   const env = {
     ...process.env,
-    PATH: [dirname(process.execPath), process.env['PATH']].join(delimiter),
+    PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
     PAWL_HOME: home,
     PAWL_ANCHOR: join(folder, 'anchors'),
   }
