@@ -1,0 +1,135 @@
+import { equal, isZero, utf8 } from '../bytes/bytes.ts'
+import { Reader } from '../bytes/reader.ts'
+import { Writer } from '../bytes/writer.ts'
+import { hmacSha256 } from '../crypto/hash.ts'
+import { equalSecrets, type Secret } from '../crypto/secret.ts'
+import type { Disk, File } from '../host/disk.ts'
+import { describeMark, judgeAdvance, type Keeper, type Mark, MarkError, sameMark } from '../mark/mark.ts'
+
+/** docs/spec/anchor.md, "mark": two slots of one sector each, overwritten in turn, each under an HMAC. */
+const slotBytes = 4096
+const magic = utf8('PAWLMRK1')
+const bodyBytes = 8 + 32 + 8 + 32
+const macBytes = 32
+
+export async function createMarkFile(disk: Disk, path: string, macKey: Secret, first: Mark): Promise<void> {
+  const file = await disk.open(path, { access: 'exclusive' })
+  try {
+    await file.write(encodeSlot(macKey, first), 0)
+    await file.write(encodeSlot(macKey, first), slotBytes)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** The mark as a reader without the lock sees it: the valid slot with the greater number. */
+export async function readMarkFile(
+  disk: Disk,
+  path: string,
+  macKey: Secret,
+  domain: Uint8Array,
+): Promise<Mark> {
+  const file = await disk.open(path, { access: 'read' })
+  try {
+    return newest(await readSlots(file, macKey, domain)).mark
+  } finally {
+    await file.close()
+  }
+}
+
+/**
+ * The keeper `file` (S4). It catches a home put back alone; home and anchor put back together it cannot see. Only
+ * the holder of the anchor's lock may open it, so read-compare-write is a compare-and-swap.
+ */
+export class FileKeeper implements Keeper {
+  readonly kind = 'file'
+  readonly #file: File
+  readonly #macKey: Secret
+  #held: Mark
+  #slot: 0 | 1
+
+  private constructor(file: File, macKey: Secret, held: Mark, slot: 0 | 1) {
+    this.#file = file
+    this.#macKey = macKey
+    this.#held = held
+    this.#slot = slot
+  }
+
+  static async open(disk: Disk, path: string, macKey: Secret, domain: Uint8Array): Promise<FileKeeper> {
+    const file = await disk.open(path, { access: 'write', durable: true })
+    const slots = await readSlots(file, macKey, domain)
+    const { mark, slot } = newest(slots)
+    const keeper = new FileKeeper(file, macKey, mark, slot)
+    // What was read may be in the page cache only, its writer killed before its sync: written again into the other
+    // slot it is durable, and only then does it count as confirmed.
+    await keeper.#write(mark)
+    return keeper
+  }
+
+  async read(): Promise<Mark> {
+    return this.#held
+  }
+
+  async advance(expected: Mark, next: Mark): Promise<void> {
+    const verdict = judgeAdvance(this.#held, expected, next)
+    if (verdict === 'refuse')
+      throw new MarkError(
+        'EROLLBACK',
+        `the mark file holds ${describeMark(this.#held)}, not ${describeMark(expected)}`,
+      )
+    if (verdict === 'advance') await this.#write(next)
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close()
+  }
+
+  /** Into the slot that does not hold the newest mark, so that a torn write leaves the newest one whole. */
+  async #write(mark: Mark): Promise<void> {
+    const slot = this.#slot === 0 ? 1 : 0
+    await this.#file.write(encodeSlot(this.#macKey, mark), slot * slotBytes)
+    this.#slot = slot
+    this.#held = mark
+  }
+}
+
+type Slots = readonly [Mark | undefined, Mark | undefined]
+
+function newest([first, second]: Slots): { readonly mark: Mark; readonly slot: 0 | 1 } {
+  if (first !== undefined && second !== undefined) {
+    if (first.number === second.number && !sameMark(first, second))
+      throw new MarkError('EINTEGRITY', 'the two slots of the mark file contradict each other')
+    return first.number > second.number ? { mark: first, slot: 0 } : { mark: second, slot: 1 }
+  }
+  if (first !== undefined) return { mark: first, slot: 0 }
+  if (second !== undefined) return { mark: second, slot: 1 }
+  throw new MarkError('EINTEGRITY', 'both slots of the mark file are damaged')
+}
+
+async function readSlots(file: File, macKey: Secret, domain: Uint8Array): Promise<Slots> {
+  const bytes = new Uint8Array(2 * slotBytes)
+  await file.read(bytes, 0)
+  const slot = (at: number) => decodeSlot(macKey, domain, bytes.subarray(at, at + slotBytes))
+  return [slot(0), slot(slotBytes)]
+}
+
+function encodeSlot(macKey: Secret, mark: Mark): Uint8Array {
+  const body = new Writer(slotBytes).bytes(magic).bytes(mark.domain).u64(mark.number).bytes(mark.head)
+  const mac = hmacSha256(macKey.bytes, body.done())
+  return body
+    .bytes(mac)
+    .zeros(slotBytes - bodyBytes - macBytes)
+    .done()
+}
+
+/** `undefined` for what is not a whole slot of this domain: a torn write, until the other one is bad too. */
+function decodeSlot(macKey: Secret, domain: Uint8Array, slot: Uint8Array): Mark | undefined {
+  const reader = new Reader(slot)
+  const body = reader.bytes(bodyBytes)
+  if (!equalSecrets(hmacSha256(macKey.bytes, body), reader.bytes(macBytes))) return undefined
+  if (!isZero(reader.rest())) return undefined
+  const fields = new Reader(body)
+  if (!equal(fields.bytes(8), magic) || !equal(fields.bytes(32), domain)) return undefined
+  return { domain, number: fields.u64(), head: Uint8Array.from(fields.bytes(32)) }
+}

@@ -1,0 +1,39 @@
+import { BytesError } from '../bytes/bytes.ts'
+import { SealError } from '../crypto/aead.ts'
+import { DiskError } from '../host/disk.ts'
+import { MarkError } from '../mark/mark.ts'
+
+/** One code per thing a caller can do differently (D4); the same in library, daemon and command line. */
+export type StateCode =
+  | 'EINTEGRITY'
+  | 'EROLLBACK'
+  | 'E2BIG'
+  | 'EINVAL'
+  | 'ENOENT'
+  | 'ENOSPC'
+  | 'EPERM'
+  | 'EPOISONED'
+  | 'ELOCKED'
+  | 'EKEEPER'
+
+export class StateError extends Error {
+  override readonly name = 'StateError'
+  readonly code: StateCode
+
+  constructor(code: StateCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+/** Names what lower rows throw by the store's codes; anything else passes unchanged. */
+export function stateError(error: unknown): unknown {
+  if (error instanceof MarkError) return new StateError(error.code, error.message, { cause: error })
+  if (error instanceof SealError || error instanceof BytesError)
+    return new StateError('EINTEGRITY', error.message, { cause: error })
+  if (error instanceof DiskError && error.code !== 'exists' && error.code !== 'failed')
+    return new StateError(diskCodes[error.code], error.message, { cause: error })
+  return error
+}
+
+const diskCodes = { missing: 'ENOENT', locked: 'ELOCKED', full: 'ENOSPC', denied: 'EPERM' } as const

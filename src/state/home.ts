@@ -1,0 +1,292 @@
+import { hex } from '../bytes/bytes.ts'
+import { emptyFrontier, root } from '../bytes/merkle.ts'
+import { sha256 } from '../crypto/hash.ts'
+import { expandLabel, hkdfSha256 } from '../crypto/kdf.ts'
+import type { Secret } from '../crypto/secret.ts'
+import type { Clock } from '../host/clock.ts'
+import { type Disk, DiskError } from '../host/disk.ts'
+import type { Entropy } from '../host/entropy.ts'
+import {
+  createAnchor,
+  firstMark,
+  join,
+  openAnchor,
+  openAnchorToRead,
+  openFileKeeper,
+} from '../keeper/anchor.ts'
+import { NoKeeper } from '../keeper/none.ts'
+import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
+import { type Config, configPath, decodeConfig, encodeConfig } from './config.ts'
+import { wrap } from './envelope.ts'
+import { StateError, stateError } from './error.ts'
+import { type Operation, type Placed, sealGroup } from './group.ts'
+import { decodeHomeFile, encodeHomeFile, homeFileName } from './home-file.ts'
+import { Journal } from './journal.ts'
+import { type Found, Records } from './records.ts'
+import { inFlightMax, type Replayed, replay } from './replay.ts'
+import { decodeScope, defaultScope, encodeScope, Scopes, scopePath, scopePrefix } from './scopes.ts'
+import { type JournalKeys, SegmentFiles } from './segment.ts'
+import { Store } from './store.ts'
+
+/** The world a store lives in. */
+export type World = { readonly disk: Disk; readonly clock: Clock; readonly entropy: Entropy }
+
+const journalName = 'segments'
+
+export type NewHome = {
+  readonly home: string
+  /** The directory that gets the anchor, named by the store id. */
+  readonly anchorBase: string
+  readonly config: Config
+  /** Records of group 1 besides the store's own. */
+  readonly first: readonly { readonly path: string; readonly payload: Uint8Array; readonly purpose: string }[]
+}
+
+/**
+ * Makes anchor and home; parents must exist. The anchor is whole first, then group 1 and mark 1 in a home under
+ * another name, which is renamed into place last: after a crash there is a home or none, and it starts over.
+ */
+export async function createHome(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
+  const { disk, entropy } = world
+  const storeId = entropy.bytes(32)
+  const anchorPath = join(wanted.anchorBase, hex(storeId))
+  await createAnchor(disk, entropy, anchorPath, storeId)
+  await disk.syncDirectory(wanted.anchorBase)
+  const anchor = await openAnchor(disk, anchorPath)
+  try {
+    const keys = journalKeys(anchor.storeKey, storeId)
+    const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    const scope = await scopes.plan(defaultScope, entropy)
+    const key = await scopes.key(scope)
+    const put = (path: string, payload: Uint8Array, purpose: string): Operation => {
+      const envelope = wrap(payload, { subject: 'pawl', purpose, at: world.clock.now() })
+      return { kind: 'put', path, scope: key, envelope, payload }
+    }
+    const group = sealGroup({
+      operations: [
+        put(configPath, encodeConfig(wanted.config), 'config'),
+        put(scopePath(scope.slot), encodeScope(scope), 'scope'),
+        ...wanted.first.map(({ path, payload, purpose }) => put(path, payload, purpose)),
+      ],
+      tree: emptyFrontier,
+      confirmed: 0,
+      salt: entropy.bytes(32),
+      ...keys,
+    })
+    const unfinished = `${wanted.home}.${hex(entropy.bytes(4))}.new`
+    await disk.makeDirectory(unfinished)
+    await Journal.create(disk, join(unfinished, journalName), keys, group)
+    const file = await disk.open(join(unfinished, homeFileName), { access: 'exclusive' })
+    await file.write(encodeHomeFile({ storeId, anchor: anchorPath }), 0)
+    await file.sync()
+    await file.close()
+    await disk.syncDirectory(unfinished)
+    if (wanted.config.keeper === 'file') {
+      const keeper = await openFileKeeper(disk, anchor, storeId)
+      await keeper.advance(firstMark(storeId), markOf(storeId, group.tree))
+      await keeper.close()
+    }
+    await disk.rename(unfinished, wanted.home)
+    await disk.syncDirectory(parentOf(wanted.home))
+    scopes.dispose()
+  } finally {
+    await anchor.close()
+  }
+  return { anchor: anchorPath }
+}
+
+/** Whether a home stands there. A journal without its home file is damage, not absence (S5). */
+export async function homeExists(disk: Disk, home: string): Promise<boolean> {
+  if ((await disk.stat(join(home, homeFileName))) !== undefined) return true
+  if ((await disk.stat(join(home, journalName))) !== undefined)
+    throw new StateError(
+      'EINTEGRITY',
+      `${home} has a journal but no ${homeFileName}: put the file back from a copy`,
+    )
+  return false
+}
+
+/**
+ * Opens a home for writing: lock, keeper, journal, judgement, and whatever a crash left unfinished.
+ * @throws StateError ENOENT (no home), ELOCKED, EINTEGRITY, EROLLBACK, EKEEPER, ENOSPC
+ */
+export async function openHome(world: World, home: string, anchorBase?: string): Promise<Store> {
+  const { disk, clock, entropy } = world
+  const closing: (() => Promise<void>)[] = []
+  const release = async () => {
+    for (const close of closing.splice(0).reverse()) await close()
+  }
+  try {
+    const { storeId, anchorPath } = await locate(disk, home, anchorBase)
+    const anchor = await missingAnchor(anchorPath, () => openAnchor(disk, anchorPath))
+    closing.push(() => anchor.close())
+    const file = await openFileKeeper(disk, anchor, storeId)
+    closing.push(() => file.close())
+    const held = await file.read()
+
+    const keys = journalKeys(anchor.storeKey, storeId)
+    const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    const directory = join(home, journalName)
+    const newest: { readonly generation: number; readonly placed: readonly Placed[] }[] = []
+    const source = new SegmentFiles(disk, directory)
+    const records = recordsOf(source, scopes)
+    const replayed = await replay(disk, directory, keys, held, (header, placed, at) => {
+      records.apply(header.generation, placed, at)
+      newest.push({ generation: header.generation, placed })
+      if (newest.length > inFlightMax) newest.shift()
+    })
+    const config = decodeConfig((await records.get(configPath)).payload)
+    if (config.keeper === 'file') refuseRollback(replayed, held)
+
+    // What no returned sync and no mark vouches for is made durable anew, then marked; only then is it readable.
+    const settled = Math.max(held.number, replayed.confirmed)
+    const doubtful = replayed.newest.filter(group => group.before.size >= settled)
+    const { journal, moved } = await Journal.resume(disk, directory, keys, replayed, doubtful, source)
+    const mark = markOf(storeId, replayed.tree)
+    const keeper = config.keeper === 'file' ? file : new NoKeeper(mark)
+    if (config.keeper === 'file' && held.number < mark.number) await keeper.advance(held, mark)
+    for (const [index, group] of newest.slice(newest.length - moved.length).entries()) {
+      const at = moved[index]
+      if (at !== undefined) records.apply(group.generation, group.placed, at)
+    }
+    await loadScopes(records, scopes)
+
+    const tree = replayed.tree
+    const store = new Store({
+      ...keys,
+      journal,
+      keeper,
+      records,
+      scopes,
+      tree,
+      mark,
+      clock,
+      entropy,
+      release,
+      config,
+    })
+    for (const scope of scopes.shredding()) await store.finishShredding(scope)
+    return store
+  } catch (error) {
+    await release()
+    throw stateError(error)
+  }
+}
+
+/** A look at a home that another process may be writing: up to its mark, and nothing is judged beyond. */
+export type Reader = {
+  readonly mark: Mark
+  readonly config: Config
+  get(path: string): Promise<Found>
+  getSecret(path: string): Promise<Secret>
+  list(prefix: string): string[]
+  close(): Promise<void>
+}
+
+/** @throws StateError as {@link openHome}, but for ELOCKED */
+export async function readHome(world: World, home: string, anchorBase?: string): Promise<Reader> {
+  const { disk } = world
+  try {
+    const { storeId, anchorPath } = await locate(disk, home, anchorBase)
+    const anchor = await missingAnchor(anchorPath, () => openAnchorToRead(disk, anchorPath, storeId))
+    const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    const directory = join(home, journalName)
+    const source = new SegmentFiles(disk, directory)
+    const records = recordsOf(source, scopes)
+    const upTo = anchor.mark.number === 0 ? undefined : anchor.mark.number
+    const replayed = await replay(
+      disk,
+      directory,
+      journalKeys(anchor.storeKey, storeId),
+      anchor.mark,
+      (header, placed, at) => records.apply(header.generation, placed, at),
+      upTo,
+    )
+    const config = decodeConfig((await records.get(configPath)).payload)
+    if (config.keeper === 'file') refuseRollback(replayed, anchor.mark)
+    await loadScopes(records, scopes)
+    return {
+      mark: markOf(storeId, replayed.tree),
+      config,
+      get: path => records.get(path),
+      getSecret: path => records.getSecret(path),
+      list: prefix => records.list(prefix),
+      async close() {
+        scopes.dispose()
+        await source.close()
+        await anchor.slots.close()
+        anchor.storeKey[Symbol.dispose]()
+      },
+    }
+  } catch (error) {
+    throw stateError(error)
+  }
+}
+
+function recordsOf(source: SegmentFiles, scopes: Scopes): Records {
+  return new Records({
+    read: (at, length) => source.read(at, length),
+    scopeKey: async scope => (await scopes.key(scope)).key,
+  })
+}
+
+/** Takes the scopes in, drops the records of dead ones, and holds the slots against what the journal says. */
+async function loadScopes(records: Records, scopes: Scopes): Promise<void> {
+  for (const path of records.list(scopePrefix)) scopes.set(decodeScope((await records.get(path)).payload))
+  records.keep(scope => scopes.isLive(scope))
+  await scopes.verify()
+}
+
+function refuseRollback(replayed: Replayed, mark: Mark): void {
+  const { tree, confirmed, rootAtMark } = replayed
+  const verdict = judgeOpen({ mark, size: tree.size, confirmed, rootAtMark })
+  if (verdict === 'go on') return
+  const found = `the mark is at ${describeMark(mark)}, the home at ${tree.size}, the highest confirmed ${confirmed}`
+  throw new StateError('EROLLBACK', `${verdict}: ${found}`)
+}
+
+function journalKeys(storeKey: Secret, storeId: Uint8Array): JournalKeys {
+  return { storeId, macKey: expandLabel(hkdfSha256, storeKey, 'journal mac', storeId, 32) }
+}
+
+function markOf(storeId: Uint8Array, tree: Replayed['tree']): Mark {
+  return { domain: storeId, number: tree.size, head: root(sha256, tree) }
+}
+
+/** The home file, and the anchor it names, or the one under `anchorBase` where that is given. */
+async function locate(
+  disk: Disk,
+  home: string,
+  anchorBase: string | undefined,
+): Promise<{ readonly storeId: Uint8Array; readonly anchorPath: string }> {
+  if (!(await homeExists(disk, home))) throw new StateError('ENOENT', `no home at ${home}`)
+  const file = await disk.open(join(home, homeFileName), { access: 'read' })
+  const bytes = new Uint8Array(8192)
+  const length = await file.read(bytes, 0)
+  await file.close()
+  const { storeId, anchor } = decodeHomeFile(bytes.subarray(0, length))
+  return { storeId, anchorPath: anchorBase === undefined ? anchor : join(anchorBase, hex(storeId)) }
+}
+
+async function missingAnchor<T>(path: string, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open()
+  } catch (error) {
+    const missing =
+      error instanceof MarkError && error.cause instanceof DiskError && error.cause.code === 'missing'
+    if (missing)
+      throw new StateError(
+        'EINTEGRITY',
+        `no whole anchor at ${path}; if it was moved, name its base with --anchor`,
+        {
+          cause: error,
+        },
+      )
+    throw error
+  }
+}
+
+export function parentOf(path: string): string {
+  const at = path.lastIndexOf('/')
+  return at <= 0 ? '/' : path.slice(0, at)
+}

@@ -1,0 +1,19 @@
+/** The store's bounds, one place. Bytes and counts. */
+export const limits = {
+  pathBytesMax: 255,
+  /** Payload of one put (D3). */
+  payloadBytesMax: 1024 * 1024,
+  subjectBytesMax: 128,
+  purposeBytesMax: 128,
+  /** Records and their framing of one group; a batch is never split over groups. */
+  groupBytesMax: 2 * 1024 * 1024,
+  groupRecordsMax: 8192,
+  /** No later write touches a committed sector (docs/spec/journal.md). */
+  sectorBytes: 4096,
+  segmentBytesMax: 32 * 1024 * 1024,
+  /** How much a segment grows by at a time, filled with zeros ahead of use. */
+  growBytes: 1024 * 1024,
+} as const
+
+/** Room for a batch: what a group offers less its header, scope table, trailer and MAC at their largest. */
+export const batchBytesMax = limits.groupBytesMax - 64 * 1024

@@ -1,0 +1,29 @@
+import { StateError } from './error.ts'
+import { limits } from './limits.ts'
+
+/** Records of the product itself; no subject may write there. */
+export const ownPrefix = '/pawl/'
+/** What applications write. */
+export const statePrefix = '/state/'
+
+const shape = /^(?:\/[!-.0-~]+)+$/
+
+/** D5: 1 to 255 visible ASCII characters, `/name/name...`, no empty, `.` or `..` component. */
+export function checkPath(path: string): string {
+  if (path.length > limits.pathBytesMax)
+    throw new StateError('EINVAL', `path is over ${limits.pathBytesMax} bytes`)
+  const dots = path.split('/').some(component => component === '.' || component === '..')
+  if (!shape.test(path) || dots)
+    throw new StateError(
+      'EINVAL',
+      `not a path: ${JSON.stringify(path)}; use /state/NAME/NAME of visible ASCII`,
+    )
+  return path
+}
+
+export function checkStatePath(path: string): string {
+  checkPath(path)
+  if (!path.startsWith(statePrefix))
+    throw new StateError('EINVAL', `paths begin with ${statePrefix}: ${path}`)
+  return path
+}

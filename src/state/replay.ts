@@ -1,0 +1,206 @@
+import { BytesError, equal, isZero } from '../bytes/bytes.ts'
+import { append, emptyFrontier, type Frontier, root } from '../bytes/merkle.ts'
+import { sha256 } from '../crypto/hash.ts'
+import type { Disk } from '../host/disk.ts'
+import type { Mark } from '../mark/mark.ts'
+import { StateError } from './error.ts'
+import { authenticLeaf, type GroupHeader, type Placed, parseGroupHeader, placeRecords } from './group.ts'
+import { limits } from './limits.ts'
+import {
+  type JournalKeys,
+  type Location,
+  listSegments,
+  parseSegmentHeader,
+  type SegmentHeader,
+  sameTree,
+  segmentHeaderBytes,
+  segmentPath,
+} from './segment.ts'
+
+export type Replayed = {
+  readonly tree: Frontier
+  /** The highest number that any group names as confirmed by the keeper. */
+  readonly confirmed: number
+  /** The root over the first `mark.number` groups, if there are as many. */
+  readonly rootAtMark: Uint8Array | undefined
+  readonly segments: readonly SegmentHeader[]
+  /** Where the next group would go, and whether only zeros lie there. */
+  readonly end: Location & { readonly clean: boolean; readonly length: number }
+  /** The newest groups, byte for byte: more than can be in flight, so all that may have to be written again. */
+  readonly newest: readonly WholeGroup[]
+}
+
+/** A group byte for byte, and the tree in front of it. */
+export type WholeGroup = { readonly before: Frontier; readonly bytes: Uint8Array; readonly at: Location }
+
+/** At most two groups are in flight: one syncing, one built. */
+export const inFlightMax = 2
+
+export type Visit = (group: GroupHeader, records: readonly Placed[], at: Location) => void
+
+/**
+ * Reads the whole journal and says where it ends (docs/spec/journal.md, "Open"). What must be there and is not, is
+ * refused here; torn is only what lies above both the mark and every confirmed number.
+ * `upTo`: stop after that generation and judge nothing beyond, for readers beside a running writer.
+ * @throws StateError EINTEGRITY, EROLLBACK
+ */
+export async function replay(
+  disk: Disk,
+  directory: string,
+  keys: JournalKeys,
+  mark: Mark,
+  visit: Visit,
+  upTo: number = Number.MAX_SAFE_INTEGER,
+): Promise<Replayed> {
+  const { numbers } = await damage(() => listSegments(disk, directory))
+  if (numbers.length === 0) throw new StateError('EINTEGRITY', `no journal in ${directory}`)
+  let tree: Frontier = emptyFrontier
+  let confirmed = 0
+  let rootAtMark = mark.number === 0 ? root(sha256, tree) : undefined
+  const segments: SegmentHeader[] = []
+  const newest: WholeGroup[] = []
+  let end = { segment: 0, offset: 0, clean: true, length: 0 }
+
+  const files = await Promise.all(numbers.map(number => readHeader(disk, directory, number, keys)))
+  for (const [at, header] of files.entries()) {
+    const next = files[at + 1]
+    if (at === 0 ? header.before.size !== 0 : !sameTree(header.before, tree))
+      throw new StateError('EINTEGRITY', `segment ${header.number} does not follow the one before it`)
+    segments.push(header)
+    const bytes = await readWhole(disk, segmentPath(directory, header.number))
+    let offset = segmentHeaderBytes
+    // A segment ends where the next one begins in the tree; what lies behind that was given up by an earlier open.
+    while (tree.size < Math.min(upTo, next?.before.size ?? upTo)) {
+      const group = readGroup(bytes.subarray(offset), keys, tree)
+      if (group === undefined) break
+      const at = { segment: header.number, offset }
+      newest.push({ before: tree, bytes: bytes.slice(offset, offset + group.padded), at })
+      if (newest.length > inFlightMax) newest.shift()
+      tree = append(sha256, tree, group.leaf)
+      confirmed = Math.max(confirmed, group.header.confirmed)
+      if (tree.size === mark.number) rootAtMark = root(sha256, tree)
+      visit(group.header, group.records, at)
+      offset += group.padded
+    }
+    if (next !== undefined && tree.size < next.before.size && tree.size < upTo)
+      throw new StateError('EINTEGRITY', `group ${tree.size + 1} in segment ${header.number} is damaged`)
+    if (tree.size >= upTo) break
+    if (next === undefined) {
+      const clean = isZero(bytes.subarray(offset))
+      end = { segment: header.number, offset, clean, length: bytes.length }
+      refuseLoss(bytes, offset, keys, tree, confirmed, mark)
+    }
+  }
+  return { tree, confirmed, rootAtMark, segments, end, newest }
+}
+
+/**
+ * The journal ends before group `tree.size + 1`. That is a crash's doing only if nobody was told of that group: it
+ * lies above the mark and above every confirmed number, also those named by whole groups further on.
+ */
+function refuseLoss(
+  bytes: Uint8Array,
+  offset: number,
+  keys: JournalKeys,
+  tree: Frontier,
+  confirmed: number,
+  mark: Mark,
+): void {
+  const missing = tree.size + 1
+  let later = 0
+  let known = Math.max(confirmed, mark.number)
+  for (let at = offset + limits.sectorBytes; at < bytes.length; at += limits.sectorBytes) {
+    const header = headerAt(bytes.subarray(at))
+    if (header === undefined || header.generation <= tree.size) continue
+    if (authenticLeaf(bytes.subarray(at), header, keys.macKey) === undefined) continue
+    later = Math.max(later, header.generation)
+    known = Math.max(known, header.confirmed)
+  }
+  if (missing > known) return
+  const present = !isZero(bytes.subarray(offset, offset + limits.sectorBytes))
+  if (later > 0 || (present && missing === known))
+    throw new StateError('EINTEGRITY', `group ${missing} was acknowledged and is damaged`)
+  throw new StateError(
+    'EROLLBACK',
+    `the home ends at group ${tree.size}, but group ${known} was acknowledged: it is an older copy`,
+  )
+}
+
+type Group = {
+  readonly header: GroupHeader
+  readonly leaf: Uint8Array
+  readonly records: readonly Placed[]
+  readonly padded: number
+}
+
+/** The next group if it is whole, authentic and linked; its padding is zeros. */
+function readGroup(bytes: Uint8Array, keys: JournalKeys, tree: Frontier): Group | undefined {
+  const header = headerAt(bytes)
+  if (header === undefined || header.generation !== tree.size + 1) return undefined
+  if (!equal(header.storeId, keys.storeId) || !equal(header.rootBefore, root(sha256, tree))) return undefined
+  const padded = Math.ceil(header.length / limits.sectorBytes) * limits.sectorBytes
+  if (bytes.length < padded || !isZero(bytes.subarray(header.length, padded))) return undefined
+  const leaf = authenticLeaf(bytes, header, keys.macKey)
+  if (leaf === undefined) return undefined
+  const records = damageSync(() => placeRecords(bytes, header))
+  return { header, leaf, records, padded }
+}
+
+function headerAt(bytes: Uint8Array): GroupHeader | undefined {
+  return damageSync(() => parseGroupHeader(bytes))
+}
+
+async function readHeader(
+  disk: Disk,
+  directory: string,
+  number: number,
+  keys: JournalKeys,
+): Promise<SegmentHeader> {
+  const file = await disk.open(segmentPath(directory, number), { access: 'read' })
+  try {
+    const bytes = new Uint8Array(segmentHeaderBytes)
+    await file.read(bytes, 0)
+    return await damage(async () => {
+      const header = parseSegmentHeader(bytes, keys)
+      if (header.number !== number)
+        throw new BytesError(`segment ${number} bears the number ${header.number}`)
+      return header
+    })
+  } finally {
+    await file.close()
+  }
+}
+
+async function readWhole(disk: Disk, path: string): Promise<Uint8Array> {
+  const file = await disk.open(path, { access: 'read' })
+  try {
+    const { size } = await file.stat()
+    if (size > 2 * limits.segmentBytesMax)
+      throw new StateError('EINTEGRITY', `${path} is larger than a segment can be`)
+    const bytes = new Uint8Array(size)
+    return bytes.subarray(0, await file.read(bytes, 0))
+  } finally {
+    await file.close()
+  }
+}
+
+/** Inside the journal, whatever does not parse is damage. */
+async function damage<T>(read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    throw damaged(error)
+  }
+}
+
+function damageSync<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw damaged(error)
+  }
+}
+
+function damaged(error: unknown): unknown {
+  return error instanceof BytesError ? new StateError('EINTEGRITY', error.message, { cause: error }) : error
+}

@@ -1,0 +1,133 @@
+import { BytesError, concat, equal, hex, utf8 } from '../bytes/bytes.ts'
+import { asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import { Writer } from '../bytes/writer.ts'
+import { hmacSha256 } from '../crypto/hash.ts'
+import { hkdfSha256 } from '../crypto/kdf.ts'
+import { equalSecrets, type Secret } from '../crypto/secret.ts'
+import type { Entropy } from '../host/entropy.ts'
+import type { Slots } from '../keeper/slots.ts'
+import { StateError } from './error.ts'
+import type { ScopeKey, ScopeTag } from './group.ts'
+
+/**
+ * A scope: records that are sealed under one data key and can be destroyed together, by destroying its slot (S2).
+ * `check` commits to the slot's bytes, so that a slot file put back alone is seen.
+ */
+export type Scope = {
+  readonly name: string
+  readonly id: Uint8Array
+  readonly slot: number
+  readonly state: 'live' | 'shredding' | 'dead'
+  readonly check: Uint8Array
+}
+
+export const scopePrefix = '/pawl/scope/'
+/** The scope of everything that names no other; it cannot be shredded. */
+export const defaultScope = 'default'
+
+export function scopePath(slot: number): string {
+  return `${scopePrefix}${slot}`
+}
+
+export function encodeScope(scope: Scope): Uint8Array {
+  return encodeCbor({ format: 1, ...scope })
+}
+
+/** @throws BytesError */
+export function decodeScope(bytes: Uint8Array): Scope {
+  const map = decodeCborMap(bytes, ['format', 'name', 'id', 'slot', 'state', 'check'])
+  const state = (['live', 'shredding', 'dead'] as const).find(known => known === map.state)
+  if (map.format !== 1 || state === undefined) throw new BytesError('scope record of an unknown kind')
+  return {
+    name: asText(map.name),
+    id: asBytes(map.id, 16),
+    slot: asCount(map.slot, 0xffff),
+    state,
+    check: asBytes(map.check, 32),
+  }
+}
+
+/** The scopes of an open store and their keys. Changes nothing by itself: the store commits, then calls `set`. */
+export class Scopes {
+  readonly #storeKey: Secret
+  readonly #slots: Slots
+  readonly #bySlot = new Map<number, Scope>()
+  readonly #keys = new Map<string, Secret>()
+
+  constructor(storeKey: Secret, slots: Slots) {
+    this.#storeKey = storeKey
+    this.#slots = slots
+  }
+
+  /** The scope as a new record would have it: the first slot that no live scope hangs on, as its bytes lie there. */
+  async plan(name: string, entropy: Entropy): Promise<Scope> {
+    for (let slot = 0; slot < this.#slots.count; slot++) {
+      const taken = this.#bySlot.get(slot)
+      if (taken !== undefined && taken.state !== 'dead') continue
+      return { name, id: entropy.bytes(16), slot, state: 'live', check: await this.slotCheck(slot) }
+    }
+    throw new StateError('ENOSPC', `all ${this.#slots.count} key slots of the anchor are in use`)
+  }
+
+  set(scope: Scope): void {
+    const old = this.#bySlot.get(scope.slot)
+    if (old !== undefined && scope.state !== 'live') {
+      const key = hex(old.id)
+      this.#keys.get(key)?.[Symbol.dispose]()
+      this.#keys.delete(key)
+    }
+    this.#bySlot.set(scope.slot, scope)
+  }
+
+  find(name: string): Scope | undefined {
+    for (const scope of this.#bySlot.values()) if (scope.name === name && scope.state === 'live') return scope
+    return undefined
+  }
+
+  isLive(tag: ScopeTag): boolean {
+    const scope = this.#bySlot.get(tag.slot)
+    return scope !== undefined && scope.state === 'live' && equal(scope.id, tag.id)
+  }
+
+  /** Scopes whose destruction was promised and not yet completed. */
+  shredding(): Scope[] {
+    return [...this.#bySlot.values()].filter(scope => scope.state === 'shredding')
+  }
+
+  /** @throws StateError EINTEGRITY if a slot does not hold what the journal says of it */
+  async verify(): Promise<void> {
+    for (const scope of this.#bySlot.values())
+      if (scope.state !== 'shredding' && !equalSecrets(scope.check, await this.slotCheck(scope.slot)))
+        throw new StateError(
+          'EINTEGRITY',
+          `key slot ${scope.slot} in the anchor is not the one the journal names`,
+        )
+  }
+
+  async key(scope: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
+    const name = hex(scope.id)
+    let key = this.#keys.get(name)
+    if (key === undefined) {
+      using slot = await this.#slots.read(scope.slot)
+      using extracted = hkdfSha256.extract(slot.bytes, this.#storeKey.bytes)
+      key = hkdfSha256.expand(extracted, concat(utf8('pawl v1 scope key'), scope.id), 32)
+      this.#keys.set(name, key)
+    }
+    return { slot: scope.slot, id: scope.id, key }
+  }
+
+  async overwriteSlot(slot: number, fresh: Uint8Array): Promise<void> {
+    await this.#slots.overwrite(slot, fresh)
+  }
+
+  async slotCheck(slot: number): Promise<Uint8Array> {
+    using secret = await this.#slots.read(slot)
+    const place = new Writer(8).u32(slot).done()
+    return hmacSha256(this.#storeKey.bytes, utf8('pawl v1 slot check'), place, secret.bytes)
+  }
+
+  dispose(): void {
+    for (const key of this.#keys.values()) key[Symbol.dispose]()
+    this.#keys.clear()
+  }
+}
