@@ -76,6 +76,10 @@ test('integers are read and written up to 2^53 - 1 both ways', () => {
     for (const sign of [value, -value]) assert.equal(decodeCbor(encodeCbor(sign)), sign === 0 ? 0 : sign)
 })
 
+test('minus zero is written as zero', () => {
+  assert.equal(hex(encodeCbor(-0)), '00')
+})
+
 test('nesting to the depth limit is read, one deeper is not', () => {
   const nested = (depth: number) => concat(new Uint8Array(depth).fill(0x81), Uint8Array.of(0xf6))
   assert.ok(decodeCbor(nested(cborLimits.depthMax)))
