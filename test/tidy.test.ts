@@ -302,7 +302,8 @@ function everyFormatHasAPage(files: Files): string[] {
     if (row === undefined)
       return [`${path}: has a format, and no row of docs/README.md sets it beside a page of docs/spec/`]
     const page = `docs/${/\]\((spec\/[^)]+\.md)\)/.exec(row)?.[1]}`
-    const text = files.get(page) ?? ''
+    const text = files.get(page)
+    if (text === undefined) return [`${path}: ${page} does not exist`]
     return magics
       .filter(magic => !text.includes(magic))
       .map(magic => `${path}: ${page} does not have the magic ${magic}`)
@@ -448,7 +449,14 @@ function citedRequirementsExist(files: Files): string[] {
 }
 
 function linksResolve(files: Files): string[] {
-  return documents(files).flatMap(([path, text]) => {
+  const cited = sources(files).flatMap(([path, text]) =>
+    scan(text).comments.flatMap(comment =>
+      [...comment.text.matchAll(/\bdocs\/[\w./-]+\.md\b/g)]
+        .filter(([page]) => !files.has(page))
+        .map(([page]) => complaint(path, text, comment.at, `cites ${page}, which does not exist`)),
+    ),
+  )
+  const dead = documents(files).flatMap(([path, text]) => {
     const prose = text.replace(/^```[\s\S]*?^```/gm, '')
     const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(match => match[1] ?? '')
     const named = [...prose.matchAll(/`((?:src|test|bench|docs|bin)\/[\w./-]+\.(?:ts|md))`/g)].map(
@@ -461,6 +469,7 @@ function linksResolve(files: Files): string[] {
       ...named.filter(name => !files.has(name)).map(name => `${path}: names ${name}, which does not exist`),
     ]
   })
+  return [...cited, ...dead]
 }
 
 function linkIsGood(files: Files, path: string, link: string): boolean {
@@ -650,6 +659,10 @@ const rules: readonly { readonly name: string; readonly rule: Rule; readonly pla
         one("const magic = 'PAWLBOX1'", /no row of docs/),
         one("import { Writer } from '../bytes/writer.ts'", /no row of docs/),
         one('const box = { format: 1 }', /no row of docs/),
+        {
+          files: { [a]: 'const box = { format: 1 }', 'docs/README.md': `[box](spec/box.md) \`${a}\`` },
+          complaint: /spec\/box\.md does not exist/,
+        },
         ...[`'PAWLBOX1'`, `ascii('PAWLBOX1')`, '0x50574c31'].map(magic => ({
           files: {
             [a]: `const boxMagic = ${magic}`,
@@ -747,11 +760,12 @@ const rules: readonly { readonly name: string; readonly rule: Rule; readonly pla
       ],
     },
     {
-      name: 'links and paths in documents lead somewhere',
+      name: 'links, and paths named in documents and comments, lead somewhere',
       rule: linksResolve,
       planted: [
         one('[b](b.md)', /b\.md leads nowhere/, 'docs/a.md'),
         one('# Heading\n[b](#heeding)', /#heeding leads nowhere/, 'docs/a.md'),
+        one('// docs/spec/b.md, section 1', /a\.ts:1: cites docs\/spec\/b\.md/),
         one('see `src/state/b.ts`', /names src\/state\/b\.ts/, 'docs/a.md'),
         {
           files: {
