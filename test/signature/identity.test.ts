@@ -29,10 +29,8 @@ const tooLarge = { name: 'SignatureError', code: 'E2BIG' }
 type Fields = { readonly [key: string]: CborValue }
 
 /** An identity that went through these kinds, and the keys of each record. */
-async function chainOf(
-  ...owes: readonly [Owes, ...Owes[]]
-): Promise<{ identity: Identity; keys: IdentityKeys[] }> {
-  const first = newIdentity(owes[0])
+async function chainOf(...owes: readonly Owes[]): Promise<{ identity: Identity; keys: IdentityKeys[] }> {
+  const first = newIdentity(at(owes, 0))
   const keys = [first.keys]
   let identity = first.identity
   for (const next of owes.slice(1)) {
@@ -141,7 +139,7 @@ test('an identity never goes back, whether by succeed or in a chain that is sign
 })
 
 test('eight records are an identity, nine are not; none are not', async () => {
-  const { identity, keys } = await chainOf(...(Array(8).fill('classical') as ['classical', ...Owes[]]))
+  const { identity, keys } = await chainOf(...Array<Owes>(8).fill('classical'))
   assert.equal(identity.number, identityLimits.recordsMax)
   assert.ok(await verifyIdentity(identity))
   using next = IdentityKeys.generate('classical')
@@ -151,7 +149,7 @@ test('eight records are an identity, nine are not; none are not', async () => {
 })
 
 test('all records of the largest identity fit a handshake message of 128 KiB', async () => {
-  const { identity } = await chainOf(...(Array(8).fill('hybrid') as ['hybrid', ...Owes[]]))
+  const { identity } = await chainOf(...Array<Owes>(8).fill('hybrid'))
   const total = identity.records.reduce((sum, record) => sum + record.length, 0)
   assert.ok(total < 64 * 1024, `${total} bytes`)
 })
