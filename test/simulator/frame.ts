@@ -1,6 +1,6 @@
 import { entriesOf, fileHigh, fileLow, type Place, type Walk, walk } from './image.ts'
 import { applyEntry, type Snapshot } from './machine.ts'
-import { cut, type FileNode, type Node, sectorAt, withLength } from './node.ts'
+import { cut, type FileNode, type Node, sectorAt } from './node.ts'
 import {
   type EntryOperation,
   flushes,
@@ -138,8 +138,9 @@ export class Framer {
     const { base, sectorSize } = this.#snapshot
     const node = base.get(inode)
     if (node?.kind !== 'file') throw new Error(`inode ${inode} is not a file`)
-    let stem = cut(node, node.length, sectorSize)
-    for (const { length } of landed) stem = withLength(stem, length, sectorSize)
+    let stem = node
+    for (const { length, cuts } of landed) stem = cuts ? cut(stem, length, sectorSize) : { ...stem, length }
+    stem = cut(stem, stem.length, sectorSize)
     const cuts = landed.filter(operation => operation.cuts)
     const slots = []
     for (const [index, writes] of this.#pending.sectors.get(inode) ?? []) {

@@ -1,5 +1,5 @@
 import type { Image } from './image.ts'
-import { cut, type FileNode, type Node, sectorAt, withEntry, withLength, withSector } from './node.ts'
+import { cut, type FileNode, type Node, sectorAt, withEntry, withSector } from './node.ts'
 import {
   clipDown,
   closeUp,
@@ -112,7 +112,7 @@ export class Machine {
     this.#change()
     const file = this.#file(inode)
     const cuts = length < file.length
-    this.#live.set(inode, withLength(file, length, this.sectorSize))
+    this.#live.set(inode, cuts ? cut(file, length, this.sectorSize) : { ...file, length })
     this.#pending.push({
       kind: 'setLen',
       order: this.#nextOrder++,
@@ -228,7 +228,10 @@ export class Machine {
     }
     for (const inode of touched) {
       const node = this.#base.get(inode)
-      if (node !== undefined) this.#live.set(inode, node)
+      const seen = node?.kind === 'file' ? cut(node, node.length, this.sectorSize) : node
+      if (seen === undefined) continue
+      this.#base.set(inode, seen)
+      this.#live.set(inode, seen)
     }
     for (const operation of this.#pending) {
       if (operation.kind === 'setSector' || operation.kind === 'setLen') {
@@ -279,7 +282,8 @@ function landSector(nodes: Map<number, Node>, operation: SectorOperation): void 
 function landLength(nodes: Map<number, Node>, operation: LengthOperation, sectorSize: number): void {
   const file = nodes.get(operation.inode)
   if (file?.kind !== 'file') return
-  nodes.set(operation.inode, withLength(file, operation.length, sectorSize))
+  const { length } = operation
+  nodes.set(operation.inode, operation.cuts ? cut(file, length, sectorSize) : { ...file, length })
 }
 
 /** A cut has landed: writes issued before it, and still pending, must not come back above it. */

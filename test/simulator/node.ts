@@ -57,12 +57,7 @@ export function withSector(file: FileNode, index: number, sector: Sector | undef
   }
 }
 
-/** A shorter length cuts the bytes above it for good: growing again reads zeros. */
-export function withLength(file: FileNode, length: number, sectorSize: number): FileNode {
-  return length < file.length ? cut(file, length, sectorSize) : { ...file, length }
-}
-
-/** Drops whatever lies at or above `length`, visible or not. */
+/** Makes it so long, and drops whatever lies above, visible or not: grown again, it reads zeros there. */
 export function cut(file: FileNode, length: number, sectorSize: number): FileNode {
   const whole = Math.floor(length / sectorSize)
   let after = file
