@@ -1,0 +1,211 @@
+import { equal } from '../bytes/bytes.ts'
+import { encodeContinue, parseDone } from './block.ts'
+import { end } from './close.ts'
+import { accepts } from './continuity.ts'
+import type { Frame } from './frame.ts'
+import {
+  checkMac,
+  establish,
+  finished,
+  hashOf,
+  otherwise,
+  plainPayload,
+  receive,
+  sealFlight,
+  withShare,
+} from './handshaking.ts'
+import { parseAbort, parseServerHello, version } from './hello.ts'
+import { parseFlight } from './message.ts'
+import {
+  checkSignature,
+  encodeClientParameters,
+  encodeIdentity,
+  encodeProof,
+  encodeSelection,
+  parseIdentityMessage,
+  parseServerParameters,
+  serverProof,
+} from './proof.ts'
+import { refusal } from './reasons.ts'
+import {
+  binder,
+  confirmation,
+  epochKeys,
+  handshakeKeys,
+  mainSecret,
+  modeStream,
+  purposes,
+  secretId,
+  transcriptHash,
+} from './schedule.ts'
+import type {
+  ClientHandshaking,
+  ClientSigning,
+  ClientVerifying,
+  ClientWaitsDone,
+  ClientWaitsHello,
+  ClientWaitsProof,
+  HandshakeEvent,
+  Step,
+} from './state.ts'
+import { newTraffic, type Traffic } from './traffic.ts'
+
+/** The client's half of the handshake (docs/spec/channel.md section 3). */
+export function stepClient(state: ClientHandshaking, event: HandshakeEvent): Step {
+  switch (state.name) {
+    case 'client-waits-hello':
+      if (event.kind === 'frame-arrived') return readHello(state, event.frame)
+      break
+    case 'client-waits-proof':
+      if (event.kind === 'frame-arrived')
+        return receive(state, event.frame, (plaintext, traffic) => readProof(state, plaintext, traffic))
+      break
+    case 'client-verifying':
+      if (event.kind === 'verified') return event.good ? askSignature(state) : unverified()
+      break
+    case 'client-signing':
+      if (event.kind === 'signed') return sendProof(state, event.signature)
+      break
+    case 'client-waits-done':
+      if (event.kind === 'frame-arrived')
+        return receive(state, event.frame, (plaintext, traffic) => readDone(state, plaintext, traffic))
+      break
+    case 'client-judging':
+      if (event.kind === 'positions-judged') {
+        if (event.verdict === 'refused') throw refusal(70, 'positions that cannot be: an end was turned back')
+        const { commit, ...rest } = state
+        return {
+          state: { ...rest, name: 'client-committing' },
+          actions: [{ kind: 'commit', ...commit }],
+        }
+      }
+      break
+    case 'client-committing':
+      if (event.kind === 'committed') return establish(state, undefined)
+      break
+  }
+  return otherwise(state, event)
+}
+
+function unverified(): never {
+  throw refusal(50, 'the server did not prove its identity')
+}
+
+function readHello(state: ClientWaitsHello, frame: Frame): Step {
+  const payload = plainPayload(frame)
+  const hint = parseAbort(payload)
+  if (hint !== undefined) {
+    const text = `the server may not speak our ${hint === 11 ? 'version' : 'suites'}: an untrusted hint`
+    return end(state, { reason: hint, by: 'peer', trusted: false, hint, text })
+  }
+  const message = parseFlight(payload, ['SHLO'])('SHLO')
+  const hello = parseServerHello(message.body)
+  const suite = state.offered.find(({ id }) => id === hello.suite)
+  if (hello.version !== version || hello.mode !== modeStream || suite === undefined)
+    throw refusal(52, 'an answer that was not offered')
+  const transcript = [...state.transcript, message.whole]
+  const { kdf } = suite
+  const shared = withShare(() => suite.kem.decapsulate(state.pair, hello.ciphertext))
+  const derived = handshakeKeys(kdf, suite.id, shared, transcriptHash(kdf, transcript))
+  const { clientKey, serverKey, ...keys } = derived
+  return {
+    state: {
+      name: 'client-waits-proof',
+      config: state.config,
+      suite,
+      transcript,
+      keys,
+      send: newTraffic(clientKey, hello.sessionId, 0, 1),
+      receive: newTraffic(serverKey, hello.sessionId, 0, 1),
+      authenticated: false,
+    },
+    actions: [],
+  }
+}
+
+function readProof(state: ClientWaitsProof, plaintext: Uint8Array, traffic: Traffic): Step {
+  const flight = parseFlight(plaintext, serverProof)
+  const [parameters, named] = [flight('SPARAMS'), flight('SIDENT')]
+  const [signed, mac] = [flight('SSIG'), flight('SFIN')]
+  const peerDataBytesMax = parseServerParameters(parameters.body)
+  const signature = checkSignature(signed.body)
+  const proven = [parameters.whole, named.whole, signed.whole]
+  checkMac(finished(state, state.keys.serverFinished, ...proven), mac.body, 'SFIN')
+  const peer = parseIdentityMessage(named.body)
+  if (!equal(peer.id, state.config.peerId)) throw refusal(51, 'the server has another identity')
+  const payload = hashOf(state, parameters.whole, named.whole)
+  return {
+    state: {
+      ...state,
+      name: 'client-verifying',
+      peer,
+      peerDataBytesMax,
+      receive: traffic,
+      transcript: [...state.transcript, ...proven, mac.whole],
+    },
+    actions: [{ kind: 'verify', identity: peer, purpose: purposes.server, payload, signature }],
+  }
+}
+
+function askSignature(state: ClientVerifying): Step<ClientSigning> {
+  const { config, suite } = state
+  const said = [encodeClientParameters(config.limits.dataBytesMax), encodeSelection()]
+  const before = hashOf(state, ...said)
+  const offers = config.memory.secrets.map(({ id, res }) => ({ id, binder: binder(suite.kdf, res, before) }))
+  const block = encodeContinue({ offers, positions: config.positions })
+  const flight = [...said, block, encodeIdentity('CIDENT', config.identity)]
+  return {
+    state: { ...state, name: 'client-signing', authenticated: true, flight },
+    actions: [{ kind: 'sign', purpose: purposes.client, payload: hashOf(state, ...flight) }],
+  }
+}
+
+function sendProof(state: ClientSigning, signature: Uint8Array): Step<ClientWaitsDone> {
+  const signed = [...state.flight, encodeProof('CSIG', checkSignature(signature))]
+  const mac = finished(state, state.keys.clientFinished, ...signed)
+  const whole = [...signed, encodeProof('CFIN', mac)]
+  const { bytes, traffic } = sealFlight(state, whole)
+  const { flight: _, ...rest } = state
+  return {
+    state: {
+      ...rest,
+      name: 'client-waits-done',
+      send: traffic,
+      transcript: [...state.transcript, ...whole],
+    },
+    actions: [{ kind: 'send', bytes }],
+  }
+}
+
+function readDone(state: ClientWaitsDone, plaintext: Uint8Array, traffic: Traffic): Step {
+  const { config, suite, keys, peer, peerDataBytesMax } = state
+  const { kdf } = suite
+  const message = parseFlight(plaintext, ['SDONE'])('SDONE')
+  const { results, encoded, confirmation: claimed } = parseDone(message.body, kdf.hashBytes)
+  const choice = accepts(config.memory, results)
+  if (choice.kind === 'refused') throw refusal(72, 'the server does not go on from what we hold')
+  const proofs = hashOf(state)
+  const held = choice.kind === 'secret' ? choice.held : undefined
+  using main = mainSecret(kdf, keys.hs, held?.res, proofs, encoded)
+  checkMac(confirmation(kdf, main, proofs, encoded), claimed, 'SCONF')
+  const { res, ...derived } = epochKeys(kdf, main, hashOf(state, message.whole))
+  for (const { res } of config.memory.secrets) res[Symbol.dispose]()
+  const { firstEpoch, positions: theirs } = results
+  const id = secretId(kdf, res)
+  const { memory: _, ...local } = config
+  return {
+    state: {
+      name: 'client-judging',
+      config: local,
+      suite,
+      transcript: [],
+      keys,
+      send: state.send,
+      receive: traffic,
+      authenticated: true,
+      next: { ...derived, suite, peer, peerDataBytesMax, made: { id, firstEpoch } },
+      commit: { peer, proved: held?.id, secret: { id, res }, firstEpoch, theirs },
+    },
+    actions: [{ kind: 'judge-positions', theirs }],
+  }
+}

@@ -1,0 +1,148 @@
+import { concat, equal } from '../bytes/bytes.ts'
+import { KemError } from '../crypto/kem.ts'
+import { equalSecrets, type Secret } from '../crypto/secret.ts'
+import { closedByPeer, end, parseClose, refuse, unexpected } from './close.ts'
+import { type Frame, frameTypes, isPlain, noSession } from './frame.ts'
+import { refusal } from './reasons.ts'
+import { transcriptHash } from './schedule.ts'
+import type { CommonEvent, HandshakeEvent, Handshaking, Keyed, Next, Step } from './state.ts'
+import { admit, newTraffic, open, seal, type Traffic } from './traffic.ts'
+
+/** What both roles do alike before a session stands. */
+export type KeyedState = Extract<Handshaking, Keyed>
+
+/** Every event that a handshaking state does not wait for. */
+export function otherwise(state: Handshaking, event: HandshakeEvent): Step {
+  switch (event.kind) {
+    case 'frame-arrived':
+      return 'send' in state ? peerSpoke(state, event.frame) : unexpected(state)
+    case 'frame-refused':
+      return refuse(state, event.reason, 'a frame refused by its header')
+    case 'close-requested':
+    case 'wire-ended':
+    case 'timeout':
+      return common(state, event)
+    case 'signed':
+    case 'verified':
+    case 'decided':
+    case 'positions-judged':
+    case 'committed':
+      throw new TypeError(`${event.kind} in ${state.name}: nobody asked`)
+  }
+}
+
+function common(state: Handshaking, event: CommonEvent): Step {
+  switch (event.kind) {
+    case 'close-requested':
+      return refuse(state, event.reason, event.text, event.text)
+    case 'wire-ended': {
+      const ending = { reason: 23, by: 'wire', trusted: false, text: 'the stream ended' } as const
+      return end(
+        state,
+        state.name === 'client-waits-hello' ? { ...ending, code: 'channel/NO_ANSWER' } : ending,
+      )
+    }
+    case 'timeout': {
+      if (event.timer !== 'handshake') throw new TypeError(`timer ${event.timer} in ${state.name}`)
+      const text = `no progress: ${state.name}`
+      if (state.name !== 'client-waits-hello') return refuse(state, 81, text)
+      return end(state, { reason: 81, by: 'us', trusted: true, text, code: 'channel/NO_ANSWER' })
+    }
+  }
+}
+
+/** The messages of a plain frame. @throws ChannelError 10, 30, 21, 14 */
+export function plainPayload(frame: Frame): Uint8Array {
+  if (!equal(frame.sessionId, noSession)) throw refusal(10, 'a frame of a session before there is one')
+  if (frame.epoch !== 0) throw refusal(30, `a frame of epoch ${frame.epoch} before there is a key`)
+  if (frame.seq < 1) throw refusal(21, 'frame 0')
+  if (!isPlain(frame) || frame.type !== frameTypes.handshake) throw refusal(14, 'not the first flight')
+  return frame.payload
+}
+
+/** A flight that is due, opened; a CLOSE or anything else is decided here. */
+export function receive(
+  state: KeyedState,
+  frame: Frame,
+  take: (plaintext: Uint8Array, receive: Traffic) => Step,
+): Step {
+  if (frame.type !== frameTypes.handshake) return peerSpoke(state, frame)
+  admit(state.receive, frame)
+  const opened = open(state.suite.aead, state.receive, frame)
+  return take(opened.plaintext, opened.traffic)
+}
+
+function peerSpoke(state: KeyedState, frame: Frame): Step {
+  admit(state.receive, frame)
+  if (frame.type !== frameTypes.close) return unexpected(state)
+  const { plaintext } = open(state.suite.aead, state.receive, frame)
+  return closedByPeer(state, parseClose(plaintext), state.authenticated)
+}
+
+export function sealFlight(state: KeyedState, flight: readonly Uint8Array[]) {
+  return seal(state.suite.aead, state.send, frameTypes.handshake, concat(...flight))
+}
+
+export function hashOf(state: Keyed, ...more: readonly Uint8Array[]): Uint8Array {
+  return transcriptHash(state.suite.kdf, [...state.transcript, ...more])
+}
+
+/** SFIN or CFIN over the transcript so far. */
+export function finished(state: Keyed, key: Secret, ...more: readonly Uint8Array[]): Uint8Array {
+  return state.suite.kdf.mac(key, hashOf(state, ...more))
+}
+
+export function checkMac(right: Uint8Array, claimed: Uint8Array, what: string): void {
+  if (!equalSecrets(right, claimed)) throw refusal(50, `${what} is wrong`)
+}
+
+/** A key share of the other end that cannot be used is refused with 50. */
+export function withShare<T>(use: () => T): T {
+  try {
+    return use()
+  } catch (cause) {
+    if (cause instanceof KemError) throw refusal(50, 'a key share that cannot be used', cause)
+    throw cause
+  }
+}
+
+/** The end of the handshake: its keys are wiped, but for what a server needs to hear that it is refused. */
+export function establish(state: KeyedState & { readonly next: Next }, send: Uint8Array | undefined): Step {
+  const { config, next, keys } = state
+  const isServer = state.name === 'server-committing'
+  for (const secret of [keys.hs, keys.clientFinished, keys.serverFinished, state.send.key])
+    secret[Symbol.dispose]()
+  if (!isServer) state.receive.key[Symbol.dispose]()
+  const { sessionId } = state.send
+  const epoch = next.made.firstEpoch
+  const client = newTraffic(next.clientKey, sessionId, epoch, 0)
+  const server = newTraffic(next.serverKey, sessionId, epoch, 0)
+  return {
+    state: {
+      name: 'established',
+      config,
+      suite: next.suite,
+      peer: next.peer,
+      peerDataBytesMax: next.peerDataBytesMax,
+      send: isServer ? server : client,
+      receive: isServer ? client : server,
+      previous: isServer ? state.receive : undefined,
+      exporter: next.exporter,
+      secretId: next.made.id,
+      heard: false,
+      limitReported: false,
+    },
+    actions: [
+      ...(send ? [{ kind: 'send', bytes: send } as const] : []),
+      { kind: 'stop-timer', timer: 'handshake' },
+      { kind: 'start-timer', timer: 'age', ms: config.limits.epochMsMax },
+      {
+        kind: 'established',
+        peer: next.peer,
+        epoch,
+        sessionId,
+        dataBytesMax: Math.min(next.peerDataBytesMax, config.limits.dataBytesMax),
+      },
+    ],
+  }
+}

@@ -1,0 +1,269 @@
+import { concat, equal } from '../bytes/bytes.ts'
+import { equalSecrets } from '../crypto/secret.ts'
+import type { Entropy } from '../host/entropy.ts'
+import { encodeResults, parseContinue } from './block.ts'
+import { end } from './close.ts'
+import { checkMemory, choose } from './continuity.ts'
+import { type Frame, noSession, plainFrame, sessionIdBytes } from './frame.ts'
+import {
+  checkMac,
+  establish,
+  finished,
+  hashOf,
+  otherwise,
+  plainPayload,
+  receive,
+  sealFlight,
+  withShare,
+} from './handshaking.ts'
+import {
+  encodeAbort,
+  encodeServerHello,
+  type Hint,
+  isForServer,
+  offeredVersions,
+  parseClientHello,
+  randomBytes,
+  version,
+} from './hello.ts'
+import { channelLimits } from './limits.ts'
+import { encodeMessage, parseFlight } from './message.ts'
+import {
+  checkSelection,
+  checkSignature,
+  clientProof,
+  encodeIdentity,
+  encodeProof,
+  encodeServerParameters,
+  parseClientParameters,
+  parseIdentityMessage,
+} from './proof.ts'
+import { refusal } from './reasons.ts'
+import {
+  binder,
+  confirmation,
+  epochKeys,
+  handshakeKeys,
+  mainSecret,
+  modeStream,
+  purposes,
+  secretId,
+  transcriptHash,
+} from './schedule.ts'
+import type {
+  HandshakeEvent,
+  ServerDeciding,
+  ServerHandshaking,
+  ServerSigning,
+  ServerWaitsHello,
+  ServerWaitsProof,
+  Step,
+} from './state.ts'
+import { newTraffic, type Traffic } from './traffic.ts'
+
+type Decision = Extract<HandshakeEvent, { kind: 'decided' }>
+
+/** The server's half of the handshake (docs/spec/channel.md section 3). */
+export function stepServer(state: ServerHandshaking, event: HandshakeEvent): Step {
+  switch (state.name) {
+    case 'server-waits-hello':
+      if (event.kind === 'frame-arrived') return readHello(state, event.frame)
+      break
+    case 'server-signing':
+      if (event.kind === 'signed') return sendProof(state, event.signature)
+      break
+    case 'server-waits-proof':
+      if (event.kind === 'frame-arrived')
+        return receive(state, event.frame, (plaintext, traffic) => readProof(state, plaintext, traffic))
+      break
+    case 'server-verifying':
+      if (event.kind === 'verified') {
+        if (!event.good) throw refusal(50, 'the client did not prove its identity')
+        const { peer, block } = state
+        const offered = block.offers.map(({ id }) => id)
+        return {
+          state: { ...state, name: 'server-deciding', authenticated: true },
+          actions: [{ kind: 'decide', peer, offered, theirs: block.positions }],
+        }
+      }
+      break
+    case 'server-deciding':
+      if (event.kind === 'decided') return decide(state, event)
+      break
+    case 'server-committing':
+      if (event.kind === 'committed') return establish(state, sealFlight(state, [state.done]).bytes)
+      break
+  }
+  return otherwise(state, event)
+}
+
+function readHello(state: ServerWaitsHello, frame: Frame): Step {
+  const { config } = state
+  const payload = plainPayload(frame)
+  if (!isForServer(payload, config.identity.id)) throw refusal(13, 'not a CHLO for this server')
+  if (!offeredVersions(payload).includes(version)) return abort(state, 11)
+  const message = parseFlight(payload, ['CHLO'])('CHLO')
+  const hello = parseClientHello(message.body)
+  const suite = hello.suites
+    .map(id => config.suites.find(known => known.id === id))
+    .find(known => known?.kem.publicBytes === hello.publicKey.length)
+  if (suite === undefined || !hello.modes.includes(modeStream)) return abort(state, 12)
+  const { kdf } = suite
+  const { ciphertext, shared } = withShare(() => suite.kem.encapsulate(hello.publicKey))
+  const sessionId = newSessionId(config.entropy)
+  const random = config.entropy.bytes(randomBytes)
+  const answer = encodeServerHello({
+    version,
+    suite: suite.id,
+    mode: modeStream,
+    random,
+    sessionId,
+    ciphertext,
+  })
+  const transcript = [message.whole, answer]
+  const derived = handshakeKeys(kdf, suite.id, shared, transcriptHash(kdf, transcript))
+  const { clientKey, serverKey, ...keys } = derived
+  const flight = [
+    encodeServerParameters(config.limits.dataBytesMax),
+    encodeIdentity('SIDENT', config.identity),
+  ]
+  return {
+    state: {
+      name: 'server-signing',
+      config,
+      suite,
+      transcript,
+      keys,
+      send: newTraffic(serverKey, sessionId, 0, 1),
+      receive: newTraffic(clientKey, sessionId, 0, 1),
+      authenticated: false,
+      flight,
+    },
+    actions: [
+      { kind: 'send', bytes: plainFrame(answer) },
+      {
+        kind: 'sign',
+        purpose: purposes.server,
+        payload: transcriptHash(kdf, [...transcript, ...flight]),
+      },
+    ],
+  }
+}
+
+/** Only to a client that knows our identity, and worth no more to it than a hint. */
+function abort(state: ServerWaitsHello, reason: Hint): Step {
+  const text = reason === 11 ? 'no version in common' : 'no suite or mode in common'
+  const ending = { reason, by: 'us', trusted: false, text } as const
+  return end(state, ending, [{ kind: 'send', bytes: plainFrame(encodeAbort(reason)) }])
+}
+
+function newSessionId(entropy: Entropy): Uint8Array {
+  const id = entropy.bytes(sessionIdBytes)
+  if (equal(id, noSession)) throw new TypeError('entropy gave eight zero bytes')
+  return id
+}
+
+function sendProof(state: ServerSigning, signature: Uint8Array): Step<ServerWaitsProof> {
+  const signed = [...state.flight, encodeProof('SSIG', checkSignature(signature))]
+  const whole = [...signed, encodeProof('SFIN', finished(state, state.keys.serverFinished, ...signed))]
+  const { bytes, traffic } = sealFlight(state, whole)
+  const { flight: _, ...rest } = state
+  return {
+    state: {
+      ...rest,
+      name: 'server-waits-proof',
+      send: traffic,
+      transcript: [...state.transcript, ...whole],
+    },
+    actions: [{ kind: 'send', bytes }],
+  }
+}
+
+function readProof(state: ServerWaitsProof, plaintext: Uint8Array, traffic: Traffic): Step {
+  const flight = parseFlight(plaintext, clientProof)
+  const [parameters, selection, continued] = [flight('CPARAMS'), flight('QKDSEL'), flight('CONTINUE')]
+  const [named, signed, mac] = [flight('CIDENT'), flight('CSIG'), flight('CFIN')]
+  const peerDataBytesMax = parseClientParameters(parameters.body)
+  checkSelection(selection.body)
+  const block = parseContinue(continued.body, state.suite.kdf.hashBytes)
+  const signature = checkSignature(signed.body)
+  const said = [parameters.whole, selection.whole]
+  const stated = [...said, continued.whole, named.whole]
+  checkMac(finished(state, state.keys.clientFinished, ...stated, signed.whole), mac.body, 'CFIN')
+  const peer = parseIdentityMessage(named.body)
+  return {
+    state: {
+      ...state,
+      name: 'server-verifying',
+      receive: traffic,
+      transcript: [...state.transcript, ...stated, signed.whole, mac.whole],
+      peer,
+      peerDataBytesMax,
+      block,
+      before: hashOf(state, ...said),
+    },
+    actions: [
+      {
+        kind: 'verify',
+        identity: peer,
+        purpose: purposes.client,
+        payload: hashOf(state, ...stated),
+        signature,
+      },
+    ],
+  }
+}
+
+/** Settles what the session goes on from, and asks for it to be durable before SDONE commits the client. */
+function decide(state: ServerDeciding, decision: Decision): Step {
+  const memory = checkMemory(decision.memory)
+  using _remembered = disposing(memory.secrets.map(({ res }) => res))
+  const { suite, keys, peer, peerDataBytesMax, block, before } = state
+  const { kdf } = suite
+  if (decision.verdict === 'refused') throw refusal(70, 'positions that cannot be: an end was turned back')
+  if (memory.highestEpoch >= channelLimits.epochMax) throw refusal(31, 'no epoch is left')
+  const choice = choose(memory, block.offers, (held, offer) =>
+    equalSecrets(binder(kdf, held.res, before), offer.binder),
+  )
+  if (choice.kind === 'refused') throw refusal(72, 'the client shows no secret that we hold')
+  const held = choice.kind === 'secret' ? choice.held : undefined
+  const firstEpoch = memory.highestEpoch + 1
+  const encoded = encodeResults({ chosen: held?.id, positions: decision.positions, firstEpoch })
+  const proofs = hashOf(state)
+  using main = mainSecret(kdf, keys.hs, held?.res, proofs, encoded)
+  const done = encodeMessage('SDONE', concat(encoded, confirmation(kdf, main, proofs, encoded)))
+  const { res, ...derived } = epochKeys(kdf, main, hashOf(state, done))
+  const id = secretId(kdf, res)
+  return {
+    state: {
+      name: 'server-committing',
+      config: state.config,
+      suite,
+      transcript: [],
+      keys,
+      send: state.send,
+      receive: state.receive,
+      authenticated: true,
+      next: { ...derived, suite, peer, peerDataBytesMax, made: { id, firstEpoch } },
+      done,
+    },
+    actions: [
+      {
+        kind: 'commit',
+        peer,
+        proved: held?.id,
+        secret: { id, res },
+        firstEpoch,
+        theirs: block.positions,
+      },
+    ],
+  }
+}
+
+function disposing(secrets: readonly Disposable[]): Disposable {
+  return {
+    [Symbol.dispose]() {
+      for (const secret of secrets) secret[Symbol.dispose]()
+    },
+  }
+}

@@ -1,0 +1,245 @@
+import type { KemKeyPair } from '../crypto/kem.ts'
+import type { Secret } from '../crypto/secret.ts'
+import type { Suite } from '../crypto/suite.ts'
+import type { Entropy } from '../host/entropy.ts'
+import type { Identity } from '../signature/identity.ts'
+import type { ContinueBlock, Positions } from './block.ts'
+import type { Continued, Memory } from './continuity.ts'
+import type { FrameEvent } from './frameReader.ts'
+import type { Hint } from './hello.ts'
+import type { Tunable } from './limits.ts'
+import type { ChannelCode, CloseReason } from './reasons.ts'
+import type { HandshakeKeys, Purpose } from './schedule.ts'
+import type { Traffic } from './traffic.ts'
+
+/** States, events and actions of the channel (C8). A state is used once: `step` gives the next one. */
+export type Role = 'client' | 'server'
+export type Timer = 'handshake' | 'age' | 'close'
+
+// ---- events ----
+
+export type Verdict = 'ok' | 'refused'
+
+export type HandshakeEvent =
+  | FrameEvent
+  | { readonly kind: 'signed'; readonly signature: Uint8Array }
+  | { readonly kind: 'verified'; readonly good: boolean }
+  /** The secrets in `memory` become the channel's: give copies. */
+  | {
+      readonly kind: 'decided'
+      readonly memory: Memory<Secret>
+      readonly positions: Positions
+      readonly verdict: Verdict
+    }
+  | { readonly kind: 'positions-judged'; readonly verdict: Verdict }
+  | { readonly kind: 'committed' }
+  | CommonEvent
+
+export type SendEvent = { readonly kind: 'send'; readonly plaintext: Uint8Array }
+
+export type EstablishedEvent = FrameEvent | SendEvent | CommonEvent
+
+export type CommonEvent =
+  | { readonly kind: 'close-requested'; readonly reason: CloseReason; readonly text: string }
+  | { readonly kind: 'wire-ended' }
+  | { readonly kind: 'timeout'; readonly timer: Timer }
+
+export type Event = HandshakeEvent | SendEvent
+
+// ---- actions ----
+
+export type Commit = Continued<Secret> & {
+  readonly peer: Identity
+  /** What the other end said of its mailboxes. */
+  readonly theirs: Positions
+}
+
+export type Ending = {
+  readonly reason: CloseReason
+  readonly by: 'us' | 'peer' | 'wire'
+  /** Nothing for a normal end. */
+  readonly code: ChannelCode | undefined
+  /** For people: the peer's words, escaped, or what was wrong. */
+  readonly text: string
+  /** False when it comes from an end that has not proved who it is, or from none. */
+  readonly trusted: boolean
+  /** What an ABORT hinted at, which anyone on the path can send. */
+  readonly hint?: Hint
+  /** The last of our frames that the peer says it has, in the epoch of its CLOSE. */
+  readonly peerReceived?: number
+}
+
+export type Action =
+  | { readonly kind: 'send'; readonly bytes: Uint8Array }
+  | { readonly kind: 'start-timer'; readonly timer: Timer; readonly ms: number }
+  | { readonly kind: 'stop-timer'; readonly timer: Timer }
+  | { readonly kind: 'sign'; readonly purpose: Purpose; readonly payload: Uint8Array }
+  | {
+      readonly kind: 'verify'
+      readonly identity: Identity
+      readonly purpose: Purpose
+      readonly payload: Uint8Array
+      readonly signature: Uint8Array
+    }
+  | {
+      readonly kind: 'decide'
+      readonly peer: Identity
+      readonly offered: readonly Uint8Array[]
+      readonly theirs: Positions
+    }
+  | { readonly kind: 'judge-positions'; readonly theirs: Positions }
+  /** `secret.res` becomes the driver's. */
+  | ({ readonly kind: 'commit' } & Commit)
+  | {
+      readonly kind: 'established'
+      readonly peer: Identity
+      readonly epoch: number
+      readonly sessionId: Uint8Array
+      /** The most a `send` may carry. */
+      readonly dataBytesMax: number
+    }
+  | { readonly kind: 'peer-heard'; readonly secretId: Uint8Array }
+  | { readonly kind: 'deliver'; readonly plaintext: Uint8Array }
+  | { readonly kind: 'limit-reached'; readonly limit: 'frames' | 'blocks' | 'age' }
+  | { readonly kind: 'end-wire' }
+  | ({ readonly kind: 'closed' } & Ending)
+
+export type Step<S extends State = State> = { readonly state: S; readonly actions: readonly Action[] }
+
+// ---- states ----
+
+export type LocalConfig = {
+  /** Best first. */
+  readonly suites: readonly Suite[]
+  readonly entropy: Entropy
+  readonly identity: Identity
+  readonly limits?: Partial<Tunable>
+}
+
+export type ClientConfig = LocalConfig & {
+  /** Whom to reach, 32 bytes. */
+  readonly peerId: Uint8Array
+  /** Its secrets become the channel's: give copies. */
+  readonly memory: Memory<Secret>
+  readonly positions: Positions
+}
+
+type Local = Omit<LocalConfig, 'limits'> & { readonly limits: Tunable }
+type ClientLocal = Local & Omit<ClientConfig, keyof LocalConfig>
+
+/** What an end has from SHLO on: keys of the handshake and what was said so far. */
+export type Keyed = {
+  readonly suite: Suite
+  readonly transcript: readonly Uint8Array[]
+  readonly keys: Omit<HandshakeKeys, 'clientKey' | 'serverKey'>
+  readonly send: Traffic
+  readonly receive: Traffic
+  /** Whether the peer has proved who it is. */
+  readonly authenticated: boolean
+}
+
+type Met = { readonly peer: Identity; readonly peerDataBytesMax: number }
+
+/** The session to come, once a handshake has nothing more to say. */
+export type Next = Met & {
+  readonly suite: Suite
+  readonly made: { readonly id: Uint8Array; readonly firstEpoch: number }
+  readonly clientKey: Secret
+  readonly serverKey: Secret
+  readonly exporter: Secret
+}
+
+export type ClientWaitsHello = {
+  readonly name: 'client-waits-hello'
+  readonly config: ClientLocal
+  readonly pair: KemKeyPair
+  readonly offered: readonly Suite[]
+  readonly transcript: readonly Uint8Array[]
+}
+export type ClientWaitsProof = Keyed & { readonly name: 'client-waits-proof'; readonly config: ClientLocal }
+export type ClientVerifying = Keyed &
+  Met & { readonly name: 'client-verifying'; readonly config: ClientLocal }
+export type ClientSigning = Keyed &
+  Met & {
+    readonly name: 'client-signing'
+    readonly config: ClientLocal
+    readonly flight: readonly Uint8Array[]
+  }
+export type ClientWaitsDone = Keyed &
+  Met & { readonly name: 'client-waits-done'; readonly config: ClientLocal }
+export type ClientJudging = Keyed & {
+  readonly name: 'client-judging'
+  readonly config: Local
+  readonly next: Next
+  readonly commit: Commit
+}
+export type ClientCommitting = Keyed & {
+  readonly name: 'client-committing'
+  readonly config: Local
+  readonly next: Next
+}
+
+export type ServerWaitsHello = { readonly name: 'server-waits-hello'; readonly config: Local }
+export type ServerSigning = Keyed & {
+  readonly name: 'server-signing'
+  readonly config: Local
+  readonly flight: readonly Uint8Array[]
+}
+export type ServerWaitsProof = Keyed & { readonly name: 'server-waits-proof'; readonly config: Local }
+export type ServerVerifying = Keyed &
+  Met & {
+    readonly name: 'server-verifying'
+    readonly config: Local
+    readonly block: ContinueBlock
+    /** The transcript that the binders are over. */
+    readonly before: Uint8Array
+  }
+export type ServerDeciding = Omit<ServerVerifying, 'name'> & { readonly name: 'server-deciding' }
+export type ServerCommitting = Keyed & {
+  readonly name: 'server-committing'
+  readonly config: Local
+  readonly next: Next
+  readonly done: Uint8Array
+}
+
+export type ClientHandshaking =
+  | ClientWaitsHello
+  | ClientWaitsProof
+  | ClientVerifying
+  | ClientSigning
+  | ClientWaitsDone
+  | ClientJudging
+  | ClientCommitting
+export type ServerHandshaking =
+  | ServerWaitsHello
+  | ServerSigning
+  | ServerWaitsProof
+  | ServerVerifying
+  | ServerDeciding
+  | ServerCommitting
+export type Handshaking = ClientHandshaking | ServerHandshaking
+
+type Session = {
+  readonly config: Local
+  readonly suite: Suite
+  readonly receive: Traffic
+  /** Opens a CLOSE of the handshake's epoch until the client's first frame (C5); servers only. */
+  readonly previous: Traffic | undefined
+  readonly secretId: Uint8Array
+  readonly heard: boolean
+}
+
+export type Established = Session & {
+  readonly name: 'established'
+  readonly peer: Identity
+  readonly peerDataBytesMax: number
+  readonly send: Traffic
+  readonly exporter: Secret
+  readonly limitReported: boolean
+}
+
+export type Closing = Session & { readonly name: 'closing' }
+export type Closed = { readonly name: 'closed'; readonly ending: Ending }
+
+export type State = Handshaking | Established | Closing | Closed
+export type StateName = State['name']
