@@ -99,6 +99,10 @@ export class SimulatedDisk implements Disk {
     this.#machine.observe = observer
   }
 
+  get profile(): Profile {
+    return this.#machine.profile
+  }
+
   /** Calls made so far on this machine. */
   get calls(): number {
     return this.#machine.calls

@@ -5,6 +5,7 @@ import { SimulatedDisk } from './disk.ts'
 import { CrashFound, type Explored, explore } from './explore.ts'
 import { bytesAt, emptyImage, type Image } from './image.ts'
 import type { ProfileName } from './profile.ts'
+import { plantFile } from './surgery.ts'
 
 /** What a replace must not leave out, if the reader is to see the old bytes or the new, and the new once promised. */
 type Steps = { dataSync?: boolean; directorySync?: boolean }
@@ -66,4 +67,154 @@ test('a replace without the data sync is caught in posix, and allowed in ext4 wi
   await assert.rejects(exploreReplace({ dataSync: false }, ['posix']), CrashFound)
   await assert.rejects(exploreReplace({ dataSync: false }, ['journaled']), CrashFound)
   await exploreReplace({ dataSync: false }, ['ext4'])
+})
+
+test('a replace without the data sync is caught even if every name is safe', async () => {
+  const steps = { dataSync: false, directorySync: true }
+  for (const profile of ['posix', 'journaled', 'writeback', 'no-psow'] as const)
+    await assert.rejects(exploreReplace(steps, [profile]), {
+      name: 'CrashFound',
+      message: /mixed or old bytes/,
+    })
+})
+
+/** A record of two sectors, overwritten in place: all 1 or all 2, with the fill of both halves as its checksum. */
+function exploreRecord(options: {
+  checksum: boolean
+  slots: 1 | 2
+  profile: ProfileName
+}): Promise<Explored> {
+  const record = (fill: number) => new Uint8Array(1024).fill(fill)
+  const read = async (disk: SimulatedDisk): Promise<number> => {
+    const file = await disk.open('/r', { access: 'read' })
+    let newest = 0
+    for (let slot = 0; slot < options.slots; slot++) {
+      const bytes = new Uint8Array(1024)
+      await file.read(bytes, slot * 1024)
+      const isWhole = bytes.every(byte => byte === bytes[0])
+      if (!options.checksum || isWhole) newest = Math.max(newest, bytes[0] ?? 0)
+      if (!options.checksum) assert.ok(isWhole, 'torn')
+    }
+    return newest
+  }
+  return explore({
+    image: plantFile(emptyImage(), '/r', new Uint8Array(1024 * options.slots).fill(1)),
+    profiles: [options.profile],
+    acks: () => ({ value: 1 }),
+    run: async (disk, acks) => {
+      const file = await disk.open('/r', { access: 'write', durable: true })
+      for (const value of [2, 3]) {
+        await file.write(record(value), (value % options.slots) * 1024)
+        acks.value = value
+      }
+    },
+    check: async (disk, acks) => {
+      const value = await read(disk)
+      assert.ok(value >= acks.value && value <= acks.value + 1, `${value} after ${acks.value}`)
+    },
+  })
+}
+
+test('a torn record is caught without a checksum, and lost with one and nothing to fall back on', async () => {
+  for (const profile of ['posix', 'no-psow'] as const) {
+    await assert.rejects(exploreRecord({ checksum: false, slots: 1, profile }), /torn/)
+    await assert.rejects(exploreRecord({ checksum: true, slots: 1, profile }), /0 after 1/)
+  }
+})
+
+test('two records written in turn with checksums survive tearing', async () => {
+  for (const profile of ['posix', 'no-psow'] as const)
+    assert.ok((await exploreRecord({ checksum: true, slots: 2, profile })).complete)
+})
+
+/** A log of bytes. Appends are promised after a sync; recovery cuts what is not whole, and promises what it shows. */
+function exploreLog(steps: { recoverySync: boolean; profiles?: readonly ProfileName[] }): Promise<Explored> {
+  return explore({
+    image: plantFile(emptyImage(), '/log', new Uint8Array(0)),
+    ...(steps.profiles === undefined ? {} : { profiles: steps.profiles }),
+    depth: 3,
+    acks: () => ({ entries: 0 }),
+    run: async (disk, acks) => {
+      const file = await disk.open('/log', { access: 'write' })
+      for (let entry = 1; entry <= 3; entry++) {
+        await file.write(new Uint8Array(512).fill(entry), (entry - 1) * 512)
+        if (entry === 2) continue
+        await file.sync()
+        acks.entries = entry
+      }
+    },
+    check: async (disk, acks) => {
+      const file = await disk.open('/log', { access: 'write' })
+      const bytes = new Uint8Array(1536)
+      const length = await file.read(bytes, 0)
+      let entries = 0
+      while (entries * 512 < length && bytes[entries * 512] === entries + 1) entries++
+      assert.ok(entries >= acks.entries, `${entries} after ${acks.entries}`)
+      if (steps.recoverySync) {
+        await file.truncate(entries * 512)
+        await file.write(bytes.subarray(0, entries * 512), 0)
+        await file.sync()
+      }
+      acks.entries = entries
+    },
+  })
+}
+
+test('a recovery that writes again what it found survives crashes of itself', async () => {
+  const explored = await exploreLog({
+    recoverySync: true,
+    profiles: ['posix', 'journaled', 'ext4', 'writeback'],
+  })
+  assert.ok(explored.complete)
+  assert.ok(explored.checks > 100)
+})
+
+test('a recovery that shows what a dead process never synced is caught', async () => {
+  await assert.rejects(exploreLog({ recoverySync: false, profiles: ['posix'] }), /kill.*recovery.*0 after 1/s)
+})
+
+test('a recovery that overwrites in place is caught where a sector in flight is in danger', async () => {
+  await assert.rejects(exploreLog({ recoverySync: true, profiles: ['no-psow'] }), CrashFound)
+})
+
+test('a crash found carries the image and the promises that replay it', async () => {
+  const found = await exploreReplace({ directorySync: false }, ['posix']).then(
+    () => undefined,
+    error => error,
+  )
+  assert.ok(found instanceof CrashFound)
+  assert.deepEqual(found.acks, { promised: true })
+  assert.deepEqual(bytesAt(found.image, '/f'), old)
+  assert.match(found.message, /posix, run, crash at call \d+/)
+})
+
+test('the same exploration twice counts the same', async () => {
+  const { ms: _, ...first } = await exploreReplace({})
+  const { ms: __, ...second } = await exploreReplace({})
+  assert.deepEqual(first, second)
+})
+
+test('a budget or a bound that cuts an exploration short is reported', async () => {
+  const overwrite = (limits: { budget?: { checks: number }; bound?: number }) =>
+    explore({
+      image: plantFile(emptyImage(), '/f', new Uint8Array(512 * 8)),
+      profiles: ['posix'],
+      ...limits,
+      acks: () => ({}),
+      run: async disk => {
+        const file = await disk.open('/f', { access: 'write' })
+        await file.write(new Uint8Array(512 * 8).fill(1), 0)
+      },
+      check: async () => {},
+    })
+  const whole = await overwrite({})
+  assert.deepEqual(
+    { ...whole, ms: 0 },
+    { points: 2, images: 257, distinct: 256, checks: 256, complete: true, ms: 0 },
+  )
+  const short = await overwrite({ budget: { checks: 10 } })
+  assert.deepEqual([short.checks, short.complete], [10, false])
+  const sampled = await overwrite({ bound: 255 })
+  assert.equal(sampled.complete, false)
+  assert.ok(sampled.checks < 256 && sampled.checks > 24)
 })

@@ -106,7 +106,7 @@ class Explorer<Acks> {
   ): Promise<Point[]> {
     const points: Point[] = []
     const note = (snapshot: Snapshot) =>
-      points.push({ snapshot, acks: serialize(acks), trail: `${trail}, crash in call ${snapshot.call}` })
+      points.push({ snapshot, acks: serialize(acks), trail: `${trail}, crash at call ${snapshot.call}` })
     disk.observe(note)
     await program(disk, acks)
     disk.observe(undefined)
