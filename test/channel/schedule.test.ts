@@ -1,0 +1,188 @@
+/**
+ * The second opinion: this file reads docs/spec/channel.md and nothing of src/channel but the ends it listens to. It
+ * derives every key with noble alone and opens a captured session.
+ */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { gcm } from '@noble/ciphers/aes.js'
+import { expand, extract } from '@noble/hashes/hkdf.js'
+import { hmac } from '@noble/hashes/hmac.js'
+import { sha256, sha512 } from '@noble/hashes/sha2.js'
+import { concat, equal, hex } from '../../src/bytes/bytes.ts'
+import { exportFrom } from '../../src/channel/index.ts'
+import { handshakeKeys } from '../../src/channel/schedule.ts'
+import { Secret } from '../../src/crypto/secret.ts'
+import { type Suite, suites } from '../../src/crypto/suite.ts'
+import { alice, bob, bytesOf, connected, type Home, home, run, watchSealings } from './ends.ts'
+
+watchSealings()
+
+const zeros = new Uint8Array(64)
+const none = new Uint8Array(0)
+const H = (...parts: Uint8Array[]) => sha512(concat(...parts))
+const X = (salt: Uint8Array, ikm: Uint8Array) => extract(sha512, ikm, salt)
+const L = (secret: Uint8Array, label: string, context: Uint8Array, length = 64) => {
+  const name = bytesOf(`qsp1 ${label}`)
+  const info = concat(
+    Uint8Array.of(length >> 8, length & 255, name.length),
+    name,
+    Uint8Array.of(context.length),
+    context,
+  )
+  return expand(sha512, secret, info, length)
+}
+const MAC = (key: Uint8Array, ...parts: Uint8Array[]) => hmac(sha512, key, concat(...parts))
+
+type Capture = { readonly toServer: Uint8Array[]; readonly toClient: Uint8Array[]; shared: Uint8Array }
+
+/** A session whose frames, and the one secret that no wire shows, are written down. */
+function capture(homes?: { client: Home; server: Home }): Capture & ReturnType<typeof connected> {
+  const captured: Capture = { toServer: [], toClient: [], shared: none }
+  const [real] = suites
+  const listening: Suite = {
+    ...real,
+    kem: {
+      ...real.kem,
+      encapsulate(publicKey) {
+        const made = real.kem.encapsulate(publicKey)
+        captured.shared = Uint8Array.from(made.shared.bytes)
+        return made
+      },
+    },
+  }
+  const made = connected({ suite: listening, hold: [] }, homes)
+  for (const [end, frames] of [
+    [made.client, captured.toServer],
+    [made.server, captured.toClient],
+  ] as const)
+    for (const action of end.log) if (action.kind === 'send') frames.push(action.bytes)
+  return Object.assign(captured, made)
+}
+
+function open(key: Uint8Array, frame: Uint8Array): Uint8Array {
+  const header = frame.subarray(0, 22)
+  const nonce = concat(frame.subarray(10, 14), new Uint8Array(4), frame.subarray(14, 18))
+  return gcm(key, nonce, header).decrypt(frame.subarray(22))
+}
+
+function messages(flight: Uint8Array): Map<number, { whole: Uint8Array; body: Uint8Array }> {
+  const found = new Map<number, { whole: Uint8Array; body: Uint8Array }>()
+  for (let at = 0; at < flight.length; ) {
+    const length = new DataView(flight.buffer, flight.byteOffset + at + 1).getUint32(0)
+    const whole = flight.subarray(at, at + 5 + length)
+    found.set(flight[at] ?? 0, { whole, body: whole.subarray(5) })
+    at += 5 + length
+  }
+  return found
+}
+
+function follow({ toServer, toClient, shared }: Capture, resOld: Uint8Array = zeros) {
+  const [chlo, flight4] = toServer.map(frame => frame.subarray(22))
+  const [shlo, flight3, flight5] = toClient.map(frame => frame.subarray(22))
+  assert.ok(chlo && shlo && flight3 && flight4 && flight5)
+  const frame = (list: Uint8Array[], index: number) => list[index] ?? none
+  const early = X(zeros, Uint8Array.of(0x01, 0x01, 1))
+  const hs = X(L(early, 'derived', H()), shared)
+  const cHs = L(hs, 'c hs', H(chlo, shlo))
+  const sHs = L(hs, 's hs', H(chlo, shlo))
+  const key = (secret: Uint8Array) => L(secret, 'key', none).subarray(0, 32)
+  const proof = open(key(sHs), frame(toClient, 1))
+  const answer = open(key(cHs), frame(toServer, 1))
+  const done = open(key(sHs), frame(toClient, 2))
+  const results = done.subarray(5, 5 + 103)
+  const th4 = H(chlo, shlo, proof, answer)
+  const main0 = X(L(hs, 'derived', H()), resOld)
+  const main = X(L(main0, 'qkd', concat(th4, results)), zeros)
+  const th5 = H(chlo, shlo, proof, answer, done)
+  return {
+    ...{ chlo, shlo, proof, answer, done, results, th4 },
+    ...{ cHs, sHs, main, key, exp: L(main, 'exp', th5), res: L(main, 'res', th5) },
+    cAp: L(main, 'c ap', th5),
+    sAp: L(main, 's ap', th5),
+  }
+}
+
+test('a captured session opens with noble alone, from the KEM secret and the frames', () => {
+  const captured = capture()
+  const { client, server } = captured
+  client.send(bytesOf('from the client'), bytesOf('and more'))
+  server.send(bytesOf('from the server'))
+  const [first, second] = client.sent
+  const [answer] = server.sent
+  const seen = follow(captured)
+  assert.equal(Buffer.from(open(seen.key(seen.cAp), first ?? none)).toString(), 'from the client')
+  assert.equal(Buffer.from(open(seen.key(seen.cAp), second ?? none)).toString(), 'and more')
+  assert.equal(Buffer.from(open(seen.key(seen.sAp), answer ?? none)).toString(), 'from the server')
+  assert.ok(client.state.name === 'established')
+  using exported = exportFrom(client.state, 'label', bytesOf('context'), 40)
+  const expected = L(L(seen.exp, 'label', H()), 'exporter', H(bytesOf('context')), 40)
+  assert.equal(hex(exported.bytes), hex(expected))
+})
+
+test('every MAC and every signed payload is what the page says', () => {
+  const captured = capture()
+  const { chlo, shlo, proof, answer, done, results, th4, cHs, sHs, main } = follow(captured)
+  const macOneKey = sha256(concat(bytesOf('qsp1 mac1'), bob.id))
+  const stated = chlo.subarray(0, chlo.length - 16)
+  assert.equal(hex(chlo.subarray(-16)), hex(hmac(sha256, macOneKey, stated).subarray(0, 16)))
+  const threes = messages(proof)
+  const fours = messages(answer)
+  assert.deepEqual([...threes.keys()], [5, 6, 7, 8])
+  assert.deepEqual([...fours.keys()], [9, 10, 11, 12, 13, 14])
+  const before = (flight: Uint8Array, message?: { whole: Uint8Array }) =>
+    flight.subarray(0, (message?.whole.byteOffset ?? 0) - flight.byteOffset)
+  const sfin = MAC(L(sHs, 'finished', none), H(chlo, shlo, before(proof, threes.get(8))))
+  const cfin = MAC(L(cHs, 'finished', none), H(chlo, shlo, proof, before(answer, fours.get(14))))
+  assert.equal(hex(threes.get(8)?.body ?? none), hex(sfin))
+  assert.equal(hex(fours.get(14)?.body ?? none), hex(cfin))
+  const signed = [captured.server, captured.client].map(end => end.log.find(({ kind }) => kind === 'sign'))
+  const payloads = signed.map(action => (action?.kind === 'sign' ? hex(action.payload) : ''))
+  assert.deepEqual(payloads, [
+    hex(H(chlo, shlo, before(proof, threes.get(7)))),
+    hex(H(chlo, shlo, proof, before(answer, fours.get(13)))),
+  ])
+  assert.equal(hex(done.subarray(5 + 103)), hex(MAC(L(main, 's conf', none), th4, results)))
+})
+
+test('the next session goes on from the secret of this one: id, binder and main key', () => {
+  const homes = { client: home(alice), server: home(bob) }
+  const first = capture(homes)
+  first.client.send(bytesOf('heard'))
+  run(first)
+  const { res } = follow(first)
+  const second = capture(homes)
+  const seen = follow(second, res)
+  const id = L(res, 'id', none).subarray(0, 16)
+  const block = messages(seen.answer).get(11)
+  assert.ok(block)
+  assert.equal(block.body[0], 1)
+  assert.equal(hex(block.body.subarray(1, 17)), hex(id))
+  const said = seen.answer.subarray(0, block.whole.byteOffset - seen.answer.byteOffset)
+  const binder = MAC(L(res, 'binder c', none), H(seen.chlo, seen.shlo, seen.proof, said))
+  assert.equal(hex(block.body.subarray(17, 81)), hex(binder))
+  assert.equal(hex(seen.results.subarray(0, 19)), hex(concat(Uint8Array.of(0, 0, 1), id)))
+  assert.equal(hex(seen.results.subarray(99)), '00000002')
+  second.client.send(bytesOf('goes on'))
+  const opened = open(seen.key(seen.cAp), second.client.sent[0] ?? none)
+  assert.equal(Buffer.from(opened).toString(), 'goes on')
+  // Without the old secret there is no key.
+  const without = follow(second)
+  assert.throws(() => open(without.key(without.cAp), second.client.sent[0] ?? none))
+})
+
+test('the lanes are separate: another KEM secret, another transcript or another suite id gives other keys', () => {
+  const [{ kdf }] = suites
+  const derive = (id: number, shared: number, hellos: number) => {
+    const secret = new Secret(new Uint8Array(64).fill(shared))
+    return handshakeKeys(kdf, id, secret, new Uint8Array(64).fill(hellos))
+  }
+  const all = [derive(0x0101, 1, 1), derive(0x0102, 1, 1), derive(0x0101, 2, 1), derive(0x0101, 1, 2)]
+  const keys = all.flatMap(({ clientKey, serverKey, clientFinished, serverFinished }) =>
+    [clientKey, serverKey, clientFinished, serverFinished].map(({ bytes }) => hex(bytes)),
+  )
+  assert.equal(new Set(keys).size, keys.length)
+  const early = X(zeros, Uint8Array.of(0x01, 0x01, 1))
+  const hs = X(L(early, 'derived', H()), new Uint8Array(64).fill(1))
+  const cHs = L(hs, 'c hs', new Uint8Array(64).fill(1))
+  assert.ok(all[0] && equal(all[0].clientKey.bytes, L(cHs, 'key', none).subarray(0, 32)))
+})
