@@ -33,7 +33,9 @@ export async function lockFile(path: string): Promise<Lock> {
 function makeIfMissing(place: string): void {
   try {
     // Safe to close: a file that is new has no lock to lose.
-    fs.closeSync(fs.openSync(place, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, fileMode))
+    const fd = fs.openSync(place, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, fileMode)
+    fs.fchmodSync(fd, fileMode)
+    fs.closeSync(fd)
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw diskError('lock', place, error)
     const stats = fs.lstatSync(place, { throwIfNoEntry: false })
