@@ -71,8 +71,13 @@ export class SimulatedDisk implements Disk {
   }
 
   /** The process dies: calls under way never return, its locks are free, all pending work stays pending. */
-  freeLocks(): void {
+  kill(): void {
     this.#process.die()
+  }
+
+  /** Frees what this process has locked, as the kernel does at its death, and nothing else. */
+  freeLocks(): void {
+    this.#process.freeLocks()
   }
 
   /** Every image that a power cut now may leave, each once. */

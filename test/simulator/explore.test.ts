@@ -177,6 +177,28 @@ test('a recovery that overwrites in place is caught where a sector in flight is 
   await assert.rejects(exploreLog({ recoverySync: true, profiles: ['no-psow'] }), CrashFound)
 })
 
+test('a state met first in a recovery is explored to its full depth when the program itself meets it', async () => {
+  const write = async (disk: Disk, value: number) => {
+    const file = await disk.open('/v', { access: 'write', durable: true })
+    await file.write(new Uint8Array([value]), 0)
+  }
+  const exploring = explore({
+    image: plantFile(emptyImage(), '/v', new Uint8Array([0])),
+    profiles: ['posix'],
+    depth: 2,
+    acks: () => ({}),
+    run: disk => write(disk, 1),
+    // From 0 the recovery makes 1; from 1 it passes through 5, which no recovery survives.
+    check: async disk => {
+      const value = bytesAt(disk.killState(), '/v')?.[0]
+      assert.notEqual(value, 5)
+      if (value === 1) await write(disk, 5)
+      await write(disk, 1)
+    },
+  })
+  await assert.rejects(exploring, CrashFound)
+})
+
 test('a crash found carries the image and the promises that replay it', async () => {
   const found = await exploreReplace({ directorySync: false }, ['posix']).then(
     () => undefined,

@@ -40,6 +40,10 @@ export class Process {
 
   die(): void {
     this.#isAlive = false
+    this.freeLocks()
+  }
+
+  freeLocks(): void {
     for (const [inode, holder] of this.machine.locks)
       if (holder === this.number) this.machine.locks.delete(inode)
   }

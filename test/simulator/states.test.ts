@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { SimulatedDisk } from './disk.ts'
+import type { Call, FaultRule } from './fault.ts'
 import { bytesAt, emptyImage, type Image, imageKey, nodeAt } from './image.ts'
 import type { ProfileName } from './profile.ts'
 import { statesOf } from './states.ts'
@@ -191,13 +192,29 @@ test('a barrier under way has promised nothing; when it has returned, everything
 })
 
 test('work issued after a barrier began is not covered by it', async () => {
-  const disk = new SimulatedDisk(plantFile(empty, '/f', new Uint8Array(1024)))
+  const gate = Promise.withResolvers<void>()
+  const isSync = (call: Call) => call.operation === 'sync' || call.operation === 'syncDirectory'
+  const faults: FaultRule = call => (isSync(call) ? { waits: gate.promise } : undefined)
+  const disk = new SimulatedDisk(plantFile(empty, '/f', new Uint8Array(1024)), { faults })
   const file = await disk.open('/f', { access: 'write' })
   await file.write(a, 0)
-  const syncing = file.sync()
+  await create(disk, '/x')
+  const syncing = [file.sync(), disk.syncDirectory('/')]
   await file.write(b, 512)
-  await syncing
-  assert.equal([...disk.crashStates()].length, 2)
+  await create(disk, '/y')
+  gate.resolve()
+  await Promise.all(syncing)
+  assert.equal([...disk.crashStates()].length, 4)
+})
+
+test('C3: a synced name brings every earlier change of that name, also from another directory', async () => {
+  const image = plantFile(plantDirectory(plantDirectory(empty, '/p'), '/q'), '/p/f', a)
+  const program: Program = async disk => {
+    await disk.rename('/p/f', '/q/f')
+    await create(disk, '/p/f')
+    await disk.syncDirectory('/p')
+  }
+  assert.equal(await count('posix', image, program), 1)
 })
 
 test('the digest of a state is that of its image, and zeros count as a hole', async () => {
