@@ -186,6 +186,7 @@ test('a state met first in a recovery is explored to its full depth when the pro
     image: plantFile(emptyImage(), '/v', new Uint8Array([0])),
     profiles: ['posix'],
     depth: 2,
+    kills: false,
     acks: () => ({}),
     run: disk => write(disk, 1),
     // From 0 the recovery makes 1; from 1 it passes through 5, which no recovery survives.
@@ -197,6 +198,24 @@ test('a state met first in a recovery is explored to its full depth when the pro
     },
   })
   await assert.rejects(exploring, CrashFound)
+})
+
+test('a state explored in one profile is explored again in the next', async () => {
+  const exploring = explore({
+    image: plantFile(emptyImage(), '/v', new Uint8Array(512).fill(1)),
+    profiles: ['posix', 'no-psow'],
+    depth: 2,
+    kills: false,
+    acks: () => ({}),
+    run: async () => {},
+    check: async disk => {
+      const bytes = bytesAt(disk.killState(), '/v')
+      assert.ok(bytes?.every(byte => byte === bytes[0]))
+      const file = await disk.open('/v', { access: 'write' })
+      await file.write(new Uint8Array(512).fill(2), 0)
+    },
+  })
+  await assert.rejects(exploring, /no-psow/)
 })
 
 test('a crash found carries the image and the promises that replay it', async () => {

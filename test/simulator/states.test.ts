@@ -207,6 +207,15 @@ test('work issued after a barrier began is not covered by it', async () => {
   assert.equal([...disk.crashStates()].length, 4)
 })
 
+test('C1: a durable write covers no write to its sector that came after it', async () => {
+  const disk = new SimulatedDisk(plantFile(empty, '/f', new Uint8Array(512)))
+  const durable = await disk.open('/f', { access: 'write', durable: true })
+  const plain = await disk.open('/f', { access: 'write' })
+  await Promise.all([durable.write(a, 0), plain.write(b, 0)])
+  const firsts = [...disk.crashStates()].map(state => bytesAt(state, '/f')?.[0])
+  assert.deepEqual(firsts, [0x61, 0x62])
+})
+
 test('C3: a synced name brings every earlier change of that name, also from another directory', async () => {
   const image = plantFile(plantDirectory(plantDirectory(empty, '/p'), '/q'), '/p/f', a)
   const program: Program = async disk => {
