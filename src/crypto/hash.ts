@@ -1,4 +1,4 @@
-import { createHmac, hash } from 'node:crypto'
+import { createHash, createHmac, hash } from 'node:crypto'
 
 /** FIPS 180-4, 32 bytes. */
 export function sha256(bytes: Uint8Array): Uint8Array {
@@ -22,4 +22,17 @@ export function hmacSha512(key: Uint8Array, ...parts: readonly Uint8Array[]): Ui
   const mac = createHmac('sha512', key)
   for (const part of parts) mac.update(part)
   return mac.digest()
+}
+
+/** SHA-256 of bytes that come piece by piece; `digest` may be asked at any point and goes on. */
+export class RunningSha256 {
+  readonly #hash = createHash('sha256')
+
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes)
+  }
+
+  digest(): Uint8Array {
+    return this.#hash.copy().digest()
+  }
 }

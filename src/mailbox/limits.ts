@@ -1,0 +1,17 @@
+/** The mailbox's bounds, one place. Bytes and counts. */
+export const limits = {
+  messageBytesMax: 16 * 1024 * 1024,
+  /** Plaintext of one channel frame. */
+  frameBytesMax: 64 * 1024,
+  /** Of every fragment but a message's last. */
+  fragmentBytesMin: 1024,
+  /** Messages packed before the wire is asked again. */
+  burstBytes: 512 * 1024,
+  /** Payload of one outbox record: a run of small messages, or a part of a large one. */
+  partBytesMax: 512 * 1024,
+  /** Messages queued and not yet acknowledged; `put` waits beyond it. */
+  outboxBytesMax: 32 * 1024 * 1024,
+  /** Received and not yet accepted; the wire is not read beyond it. */
+  inboxBytesMax: 16 * 1024 * 1024,
+  inboxMessagesMax: 8192,
+} as const

@@ -1,0 +1,95 @@
+import { BytesError } from '../bytes/bytes.ts'
+import type { CloseReason } from '../channel/reasons.ts'
+import type { Connection } from '../session/connection.ts'
+import { MailboxError } from './error.ts'
+import { limits } from './limits.ts'
+import type { Mailbox } from './mailbox.ts'
+import { Assembler, FramePacker, parseItems } from './wire.ts'
+
+/**
+ * Moves messages and acknowledgements over one connection until it ends. Starts where the handshake said: the peer
+ * is sent what it expects next, and sends what this end expects next.
+ * @throws MailboxError ROLLBACK, SEQUENCE; SessionError as the connection ends badly
+ */
+export async function runLink(connection: Connection, mailbox: Mailbox): Promise<void> {
+  const { mine, theirs } = connection.positions
+  mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
+  const sending = sendAll(connection, mailbox, theirs.nextExpected, mine.nextExpected)
+  const receiving = receiveAll(connection, mailbox, mine.nextExpected)
+  try {
+    // Whichever half ends first ends the connection, and with it the other half.
+    const limit = connection.untilLimit().then(() => connection.close(0, 'time for a fresh handshake'))
+    await Promise.race([sending.done, receiving, limit])
+  } catch (error) {
+    await connection.close(closeReason(error))
+    throw asMailboxError(error)
+  } finally {
+    sending.stop()
+    await Promise.allSettled([sending.done, receiving])
+  }
+}
+
+function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: number) {
+  const { inbox, outbox } = mailbox
+  let cursor = from
+  let acknowledged = told
+  let stopped = false
+  let wake: () => void = () => undefined
+  const wakeUp = () => wake()
+  const watches = [inbox.watch(wakeUp), outbox.watch(wakeUp)]
+  const run = async () => {
+    while (!stopped) {
+      const packer = new FramePacker()
+      if (inbox.accepted.next > acknowledged) {
+        packer.acknowledgement(inbox.accepted)
+        acknowledged = inbox.accepted.next
+      }
+      for (let bytes = 0; bytes < limits.burstBytes; cursor++) {
+        const message = outbox.message(cursor)
+        if (message === undefined) break
+        packer.message(cursor, message)
+        bytes += message.length
+      }
+      const frames = packer.take()
+      for (const frame of frames) await connection.send(frame)
+      if (frames.length > 0) continue
+      await new Promise<void>(resolve => {
+        wake = resolve
+      })
+    }
+  }
+  const done = run()
+  return {
+    done,
+    stop() {
+      stopped = true
+      for (const unwatch of watches) unwatch()
+      wake()
+    },
+  }
+}
+
+async function receiveAll(connection: Connection, mailbox: Mailbox, expected: number): Promise<void> {
+  const assembler = new Assembler(expected)
+  for (;;) {
+    const plaintext = await connection.receive()
+    if (plaintext === undefined) return
+    for (const item of parseItems(plaintext)) {
+      if (item.kind === 'acknowledgement') mailbox.outbox.acknowledge(item.position)
+      else {
+        const whole = assembler.take(item)
+        if (whole !== undefined) await mailbox.inbox.deliver(whole.number, whole.message)
+      }
+    }
+  }
+}
+
+/** Close reasons of docs/spec/channel.md. */
+function closeReason(error: unknown): CloseReason {
+  if (error instanceof MailboxError && error.code === 'ROLLBACK') return 70
+  return error instanceof BytesError ? 10 : 90
+}
+
+function asMailboxError(error: unknown): unknown {
+  return error instanceof BytesError ? new MailboxError('SEQUENCE', error.message, { cause: error }) : error
+}

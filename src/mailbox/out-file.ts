@@ -1,0 +1,132 @@
+import { BytesError, base64url, concat, utf8 } from '../bytes/bytes.ts'
+import { asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import { sha256 } from '../crypto/hash.ts'
+import type { Disk, File, Stat } from '../host/disk.ts'
+import { StateError } from '../state/error.ts'
+import type { Store } from '../state/store.ts'
+import type { Batch } from './inbox.ts'
+import { limits } from './limits.ts'
+
+/** The most one batch may append: what may lie behind the committed length after a crash, and no more. */
+const reserveBytes = limits.inboxBytesMax + limits.messageBytesMax
+
+/** What the store says of the file: which one it is, and how much of it was acknowledged. */
+type Known = {
+  readonly path: string
+  readonly peer: Uint8Array
+  readonly device: number
+  readonly inode: number
+  readonly length: number
+  readonly reserve: number
+}
+
+/**
+ * A file that accepted messages are appended to (docs/spec/mailbox.md, "Out file"). It is state too: shorter than
+ * was committed, longer than the reserve, replaced or irregular, it is refused; longer by at most the reserve is what
+ * a crash left and nobody was told of, and is cut back.
+ */
+export class OutFile {
+  readonly #file: File
+  #known: Known
+
+  private constructor(file: File, known: Known) {
+    this.#file = file
+    this.#known = known
+  }
+
+  /**
+   * `path` is absolute, its directory without symbolic links.
+   * @throws StateError EINVAL (not ours to append to), EINTEGRITY (turned back or tampered with)
+   */
+  static async open(disk: Disk, store: Store, peer: Uint8Array, path: string): Promise<OutFile> {
+    const record = recordPath(path)
+    const known = store.has(record) ? decode((await store.get(record)).payload) : undefined
+    if (known === undefined) return OutFile.#create(disk, store, peer, path)
+    if (base64url(known.peer) !== base64url(peer))
+      throw new StateError('EINVAL', `${path} holds the messages of another peer`)
+    const file = await OutFile.#reopen(disk, known)
+    return new OutFile(file, known)
+  }
+
+  static async #create(disk: Disk, store: Store, peer: Uint8Array, path: string): Promise<OutFile> {
+    const found = await disk.stat(path)
+    if (found !== undefined && (found.kind !== 'file' || found.size > 0))
+      throw new StateError('EINVAL', `${path} exists and is not an empty file; name a new one`)
+    const access = found === undefined ? 'exclusive' : 'write'
+    const file = await disk.open(path, { access })
+    await file.sync()
+    // Without it a power cut could take the file away after messages in it were acknowledged.
+    await disk.syncDirectory(path.slice(0, Math.max(1, path.lastIndexOf('/'))))
+    const { device, inode } = await file.stat()
+    const known = { path, peer, device, inode, length: 0, reserve: reserveBytes }
+    await store.commit([{ put: recordPath(path), payload: encode(known) }])
+    return new OutFile(file, known)
+  }
+
+  static async #reopen(disk: Disk, known: Known): Promise<File> {
+    const found = await disk.stat(known.path)
+    const wrong = found === undefined ? 'is gone' : difference(known, found)
+    if (wrong !== undefined || found === undefined)
+      throw new StateError(
+        'EINTEGRITY',
+        `${known.path} ${wrong}; put back the file that belongs to this home`,
+      )
+    const file = await disk.open(known.path, { access: 'write' })
+    if (found.size > known.length) {
+      await file.truncate(known.length)
+      await file.sync()
+    }
+    return file
+  }
+
+  get length(): number {
+    return this.#known.length
+  }
+
+  /** File first, then store and mark, then the sender hears of it. */
+  async append(batch: Batch): Promise<void> {
+    const bytes = concat(...batch.messages)
+    const known = { ...this.#known, length: this.#known.length + bytes.length }
+    if (bytes.length > 0) {
+      await this.#file.write(bytes, this.#known.length)
+      await this.#file.sync() // a crash here leaves an excess within the reserve, which `open` cuts back
+    }
+    await batch.accept([{ put: recordPath(known.path), payload: encode(known) }])
+    this.#known = known
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close()
+  }
+}
+
+function difference(known: Known, found: Stat): string | undefined {
+  if (found.kind !== 'file') return 'is no regular file'
+  if (found.device !== known.device || found.inode !== known.inode)
+    return 'is another file than the one written to'
+  if (found.size < known.length) return `has ${found.size} bytes where ${known.length} were acknowledged`
+  if (found.size > known.length + known.reserve)
+    return 'has more bytes than were ever written to it from here'
+  return undefined
+}
+
+function recordPath(path: string): string {
+  return `/pawl/receive/${base64url(sha256(utf8(path)))}`
+}
+
+function encode(known: Known): Uint8Array {
+  return encodeCbor({ format: 1, ...known })
+}
+
+function decode(bytes: Uint8Array): Known {
+  const map = decodeCborMap(bytes, ['format', 'path', 'peer', 'device', 'inode', 'length', 'reserve'])
+  if (map.format !== 1) throw new BytesError('out file record of an unknown format')
+  return {
+    path: asText(map.path),
+    peer: asBytes(map.peer, 32),
+    device: asCount(map.device),
+    inode: asCount(map.inode),
+    length: asCount(map.length),
+    reserve: asCount(map.reserve),
+  }
+}

@@ -1,0 +1,275 @@
+import { BytesError, base64url, concat, equal } from '../bytes/bytes.ts'
+import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import { Reader } from '../bytes/reader.ts'
+import { Writer } from '../bytes/writer.ts'
+import { StateError } from '../state/error.ts'
+import type { Change, Store } from '../state/store.ts'
+import { MailboxError } from './error.ts'
+import { limits } from './limits.ts'
+import { after, firstPosition, type Position, type Sent, samePosition } from './position.ts'
+
+/** A message that is queued durably and that the peer has not acknowledged. */
+type Retained = { readonly message: Uint8Array; readonly before: Position; readonly paths: readonly string[] }
+
+const positionFields = ['format', 'next', 'head', 'ackNext', 'ackHead'] as const
+
+/**
+ * Messages to one peer, queued in the store before anything of them leaves (C11). Numbers are never reused: a
+ * message exists once the group with its last part and the new position is committed. What was acknowledged is
+ * deleted with the next commit, or by `flush`.
+ */
+export class Outbox implements Sent {
+  readonly #store: Store
+  readonly #prefix: string
+  readonly #positionPath: string
+  readonly #scope: string
+  readonly #retained = new Map<number, Retained>()
+  #retainedBytes = 0
+  #sending: Position
+  #acknowledged: Position
+  /** Records whose every message is acknowledged. */
+  #garbage: string[] = []
+  #persistedAck: number
+  #watchers = new Set<() => void>()
+  #putting: Promise<unknown> = Promise.resolve()
+
+  private constructor(store: Store, peer: Uint8Array, sending: Position, acknowledged: Position) {
+    this.#store = store
+    this.#prefix = outboxPrefix(peer)
+    this.#positionPath = positionPath(peer)
+    this.#scope = mailboxScope(peer)
+    this.#sending = sending
+    this.#acknowledged = acknowledged
+    this.#persistedAck = acknowledged.next
+  }
+
+  /** Reads back what is retained and holds it against the recorded head. @throws StateError EINTEGRITY */
+  static async open(store: Store, peer: Uint8Array): Promise<Outbox> {
+    await store.makeScope(mailboxScope(peer))
+    const path = positionPath(peer)
+    const fields = store.has(path) ? decodePosition((await store.get(path)).payload) : undefined
+    const acknowledged = fields?.acknowledged ?? firstPosition
+    const sending = fields?.sending ?? firstPosition
+    const outbox = new Outbox(store, peer, acknowledged, acknowledged)
+    await outbox.#load(sending)
+    return outbox
+  }
+
+  get sending(): Position {
+    return this.#sending
+  }
+
+  get acknowledged(): Position {
+    return this.#acknowledged
+  }
+
+  get retainedBytes(): number {
+    return this.#retainedBytes
+  }
+
+  headBefore(number: number): Uint8Array | undefined {
+    if (number === this.#sending.next) return this.#sending.head
+    return this.#retained.get(number)?.before.head
+  }
+
+  /** A retained message, `undefined` past the newest. */
+  message(number: number): Uint8Array | undefined {
+    return this.#retained.get(number)?.message
+  }
+
+  /**
+   * Queues messages and commits `alongside` with them; durable when it returns. The small ones of one call share a
+   * record; keep a call under 1 MiB of them.
+   * @throws MailboxError TOO_BIG; StateError as `Store.commit`
+   */
+  async put(messages: readonly Uint8Array[], alongside: readonly Change[] = []): Promise<void> {
+    const turn = this.#putting.then(() => this.#put(messages, alongside))
+    this.#putting = turn.catch(() => undefined)
+    return turn
+  }
+
+  /**
+   * The peer has everything before `position`, durably.
+   * @throws MailboxError ROLLBACK if its head is not ours: one of the two histories is not the one that was sent
+   */
+  acknowledge(position: Position): void {
+    if (position.next <= this.#acknowledged.next) return
+    const head = this.headBefore(position.next)
+    if (head === undefined || !equal(head, position.head))
+      throw new MailboxError('ROLLBACK', 'the peer acknowledged messages that this end has never sent')
+    for (let number = this.#acknowledged.next; number < position.next; number++) {
+      const retained = this.#retained.get(number)
+      this.#retained.delete(number)
+      this.#retainedBytes -= retained?.message.length ?? 0
+      const shared = this.#retained.get(number + 1)?.paths
+      if (retained !== undefined && shared !== retained.paths) this.#garbage.push(...retained.paths)
+    }
+    this.#acknowledged = position
+    this.#changed()
+  }
+
+  /** Makes durable what the peer acknowledged, and deletes it. */
+  async flush(): Promise<void> {
+    if (this.#persistedAck !== this.#acknowledged.next || this.#garbage.length > 0) await this.put([])
+  }
+
+  /** Calls back after every queued message and every acknowledgement, until the answer is called. */
+  watch(then: () => void): () => void {
+    this.#watchers.add(then)
+    return () => this.#watchers.delete(then)
+  }
+
+  /** Resolves once `done` holds; asked again after every change. */
+  async until(done: () => boolean): Promise<void> {
+    if (done()) return
+    await new Promise<void>(resolve => {
+      const stop = this.watch(() => {
+        if (!done()) return
+        stop()
+        resolve()
+      })
+    })
+  }
+
+  async #put(messages: readonly Uint8Array[], alongside: readonly Change[]): Promise<void> {
+    const changes: Change[] = []
+    const queued: Retained[] = []
+    let position = this.#sending
+    let run: { path: string; paths: string[]; writer: Writer } | undefined
+    const endRun = () => {
+      if (run !== undefined) changes.push({ put: run.path, payload: run.writer.done(), scope: this.#scope })
+      run = undefined
+    }
+    for (const message of messages) {
+      if (message.length > limits.messageBytesMax)
+        throw new MailboxError('TOO_BIG', `a message is at most ${limits.messageBytesMax} bytes`)
+      if (message.length + 5 > limits.partBytesMax) {
+        endRun()
+        const paths = await this.#putParts(position.next, message, changes)
+        queued.push({ message, before: position, paths })
+      } else {
+        if (run !== undefined && run.writer.length + 4 + message.length > limits.partBytesMax) endRun()
+        if (run === undefined) {
+          const path = this.#path(position.next, 0)
+          run = { path, paths: [path], writer: new Writer(4096).u8(1) }
+        }
+        run.writer.u32(message.length).bytes(message)
+        queued.push({ message, before: position, paths: run.paths })
+      }
+      position = after(position, message)
+    }
+    endRun()
+    const garbage = this.#garbage.splice(0)
+    const acknowledged = this.#acknowledged
+    changes.push(...garbage.map(path => ({ delete: path })))
+    changes.push({ put: this.#positionPath, payload: encodePosition(position, acknowledged) })
+    try {
+      await this.#store.commit([...changes, ...alongside], () => {
+        this.#persistedAck = acknowledged.next
+        for (const entry of queued) this.#retain(entry)
+        this.#sending = position
+      })
+    } catch (error) {
+      this.#garbage.unshift(...garbage)
+      throw error
+    }
+    this.#changed()
+  }
+
+  /** All parts but the last are committed ahead; without the position they are not yet a message. */
+  async #putParts(number: number, message: Uint8Array, changes: Change[]): Promise<string[]> {
+    const size = limits.partBytesMax - 5
+    const paths: string[] = []
+    for (let part = 0, offset = 0; offset < message.length; part++, offset += size) {
+      const path = this.#path(number, part)
+      const bytes = message.subarray(offset, offset + size)
+      const payload = new Writer(bytes.length + 5).u8(2).u32(part).bytes(bytes).done()
+      const change = { put: path, payload, scope: this.#scope }
+      paths.push(path)
+      if (offset + size < message.length) await this.#store.commit([change])
+      else changes.push(change)
+    }
+    return paths
+  }
+
+  #retain(entry: Retained): void {
+    this.#retained.set(entry.before.next, entry)
+    this.#retainedBytes += entry.message.length
+  }
+
+  #path(number: number, part: number): string {
+    return `${this.#prefix}${number.toString().padStart(16, '0')}/${part.toString().padStart(3, '0')}`
+  }
+
+  /** Messages before the acknowledged position may still lie in the first record; they count no more. */
+  async #load(sending: Position): Promise<void> {
+    const paths = this.#store.list(this.#prefix)
+    for (let at = 0; at < paths.length; ) {
+      const directory = (paths[at] ?? '').slice(0, -3)
+      let end = at
+      while (paths[end]?.startsWith(directory)) end++
+      const parts = paths.slice(at, end)
+      at = end
+      let number = Number(directory.slice(this.#prefix.length, -1))
+      if (number >= sending.next) {
+        this.#garbage.push(...parts) // of a message that was never completed
+        continue
+      }
+      for (const message of await this.#read(parts)) {
+        if (number++ < this.#sending.next) continue
+        this.#retain({ message, before: this.#sending, paths: parts })
+        this.#sending = after(this.#sending, message)
+      }
+    }
+    if (!samePosition(this.#sending, sending))
+      throw new StateError('EINTEGRITY', 'the outbox does not hold what its position says')
+  }
+
+  async #read(paths: readonly string[]): Promise<Uint8Array[]> {
+    const pieces: Uint8Array[] = []
+    for (const [index, path] of paths.entries()) {
+      const reader = new Reader((await this.#store.get(path)).payload)
+      const kind = reader.u8()
+      if (kind === 1 && paths.length === 1) {
+        const messages: Uint8Array[] = []
+        while (reader.left > 0) messages.push(reader.bytes(reader.u32()))
+        return messages
+      }
+      if (kind !== 2 || reader.u32() !== index)
+        throw new StateError('EINTEGRITY', `${path} is not part ${index}`)
+      pieces.push(reader.rest())
+    }
+    return [concat(...pieces)]
+  }
+
+  #changed(): void {
+    for (const watcher of [...this.#watchers]) watcher()
+  }
+}
+
+/** The scope that seals every message body kept for or from a peer. */
+export function mailboxScope(peer: Uint8Array): string {
+  return `mailbox:${base64url(peer)}`
+}
+
+function outboxPrefix(peer: Uint8Array): string {
+  return `/pawl/outbox/${base64url(peer)}/`
+}
+
+function positionPath(peer: Uint8Array): string {
+  return `/pawl/mailbox/${base64url(peer)}/out`
+}
+
+function encodePosition(sending: Position, acknowledged: Position): Uint8Array {
+  const { next, head } = sending
+  return encodeCbor({ format: 1, next, head, ackNext: acknowledged.next, ackHead: acknowledged.head })
+}
+
+function decodePosition(bytes: Uint8Array): { readonly sending: Position; readonly acknowledged: Position } {
+  const map = decodeCborMap(bytes, positionFields)
+  if (map.format !== 1) throw new BytesError('outbox position of an unknown format')
+  return {
+    sending: { next: asCount(map.next), head: asBytes(map.head, 32) },
+    acknowledged: { next: asCount(map.ackNext), head: asBytes(map.ackHead, 32) },
+  }
+}

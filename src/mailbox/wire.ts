@@ -1,0 +1,116 @@
+import { BytesError } from '../bytes/bytes.ts'
+import { Reader } from '../bytes/reader.ts'
+import { Writer } from '../bytes/writer.ts'
+import { limits } from './limits.ts'
+import type { Position } from './position.ts'
+
+/**
+ * docs/spec/mailbox.md, "Wire": what the plaintext of a data frame holds, one item after another. A message is one
+ * or more fragments, in order; `more` says that another follows. An acknowledgement covers everything before its
+ * position.
+ */
+export type Item =
+  | { readonly kind: 'fragment'; readonly number: number; readonly more: boolean; readonly bytes: Uint8Array }
+  | { readonly kind: 'acknowledgement'; readonly position: Position }
+
+const fragmentKind = 1
+const acknowledgementKind = 2
+const fragmentHeadBytes = 1 + 1 + 8 + 4
+const acknowledgementBytes = 1 + 8 + 32
+
+/** @throws BytesError */
+export function parseItems(plaintext: Uint8Array): Item[] {
+  const reader = new Reader(plaintext)
+  const items: Item[] = []
+  while (reader.left > 0) {
+    const kind = reader.u8()
+    if (kind === fragmentKind) {
+      const flags = reader.u8()
+      if (flags > 1) throw new BytesError('unknown fragment flags')
+      const number = reader.u64()
+      items.push({ kind: 'fragment', number, more: flags === 1, bytes: reader.bytes(reader.u32()) })
+    } else if (kind === acknowledgementKind) {
+      const next = reader.u64()
+      items.push({ kind: 'acknowledgement', position: { next, head: Uint8Array.from(reader.bytes(32)) } })
+    } else throw new BytesError('unknown mailbox item')
+  }
+  if (items.length === 0) throw new BytesError('a data frame without items')
+  return items
+}
+
+/** Packs items into plaintexts of at most one frame each, in order; small messages share a frame. */
+export class FramePacker {
+  #writer = new Writer(limits.frameBytesMax)
+  readonly #frames: Uint8Array[] = []
+
+  message(number: number, message: Uint8Array): void {
+    let offset = 0
+    do {
+      if (this.#room() < fragmentHeadBytes + Math.min(limits.fragmentBytesMin, message.length - offset))
+        this.#cut()
+      const length = Math.min(message.length - offset, this.#room() - fragmentHeadBytes)
+      const more = offset + length < message.length
+      this.#writer
+        .u8(fragmentKind)
+        .u8(more ? 1 : 0)
+        .u64(number)
+        .u32(length)
+      this.#writer.bytes(message.subarray(offset, offset + length))
+      offset += length
+    } while (offset < message.length)
+  }
+
+  acknowledgement(position: Position): void {
+    if (this.#room() < acknowledgementBytes) this.#cut()
+    this.#writer.u8(acknowledgementKind).u64(position.next).bytes(position.head)
+  }
+
+  /** Every frame so far; the packer starts anew. */
+  take(): Uint8Array[] {
+    this.#cut()
+    return this.#frames.splice(0)
+  }
+
+  #room(): number {
+    return limits.frameBytesMax - this.#writer.length
+  }
+
+  #cut(): void {
+    if (this.#writer.length === 0) return
+    this.#frames.push(this.#writer.done())
+    this.#writer = new Writer(limits.frameBytesMax)
+  }
+}
+
+/** Puts fragments together again. @throws BytesError on a gap, a repeat or a message over its limit */
+export class Assembler {
+  #expected: number
+  #parts: Uint8Array[] = []
+  #bytes = 0
+
+  constructor(expected: number) {
+    this.#expected = expected
+  }
+
+  /** The whole message once its last fragment is in. */
+  take(fragment: Item & { readonly kind: 'fragment' }): { number: number; message: Uint8Array } | undefined {
+    if (fragment.number !== this.#expected)
+      throw new BytesError(`message ${fragment.number} where ${this.#expected} was due`)
+    this.#bytes += fragment.bytes.length
+    if (this.#bytes > limits.messageBytesMax) throw new BytesError('message over its limit')
+    // Bounds how many pieces a message can be held in.
+    if (fragment.more && fragment.bytes.length < limits.fragmentBytesMin)
+      throw new BytesError('fragment too small')
+    this.#parts.push(fragment.bytes)
+    if (fragment.more) return undefined
+    const message = new Uint8Array(this.#bytes)
+    let offset = 0
+    for (const part of this.#parts) {
+      message.set(part, offset)
+      offset += part.length
+    }
+    this.#parts = []
+    this.#bytes = 0
+    return { number: this.#expected++, message }
+  }
+}

@@ -1,0 +1,381 @@
+import type { Positions } from '../channel/block.ts'
+import { afterCommit, afterHeard } from '../channel/continuity.ts'
+import { FrameReader } from '../channel/frameReader.ts'
+import { startClient, startServer } from '../channel/handshake.ts'
+import type { Tunable } from '../channel/limits.ts'
+import { ChannelError, type CloseReason } from '../channel/reasons.ts'
+import type { Action, Commit, Ending, Event, State, Step, Timer } from '../channel/state.ts'
+import { step } from '../channel/step.ts'
+import { suites } from '../crypto/suite.ts'
+import type { Clock } from '../host/clock.ts'
+import type { Entropy } from '../host/entropy.ts'
+import type { Log } from '../host/log.ts'
+import type { Wire } from '../host/wire.ts'
+import { signAs, verifyFrom } from '../signature/hybrid.ts'
+import { type Identity, verifyIdentity } from '../signature/identity.ts'
+import type { Store } from '../state/store.ts'
+import { SessionError, sessionCode } from './error.ts'
+import type { SessionMemory } from './memory.ts'
+import type { OwnIdentity } from './own-identity.ts'
+import { judgeIdentity, type Peer, rememberIdentity } from './peers.ts'
+
+/** What a session needs of its home. */
+export type Endpoint = {
+  readonly store: Store
+  readonly own: OwnIdentity
+  readonly clock: Clock
+  readonly entropy: Entropy
+  readonly log: Log
+  readonly limits?: Partial<Tunable>
+}
+
+/** One peer's side of things: who it is, what is remembered of it, and where our exchange with it stands. */
+export type Party = {
+  peer: Peer
+  readonly memory: SessionMemory
+  /** What this end says of its messages in a handshake. */
+  positions(): Positions
+  /** What it makes of what the peer says; a refusal says who was turned back. */
+  judge(theirs: Positions): 'agreed' | 'I was turned back' | 'the peer was turned back'
+  /** The connection that carries this session now; a newer one supersedes it. */
+  live?: Connection | undefined
+}
+
+/** Received and not yet taken; the wire is not read beyond it. */
+const undeliveredMax = 64
+
+/**
+ * Drives one channel over one wire: performs the pure machine's actions in order, makes durable what it says must be
+ * durable before anything that commits the other end leaves, and hands over plaintexts. After a restart there is
+ * always a new one: no key of an old connection is ever read from disk (S8).
+ */
+export class Connection {
+  readonly #endpoint: Endpoint
+  readonly #wire: Wire
+  readonly #find: (identity: Identity) => Party | undefined
+  readonly #timers = new Map<Timer, () => void>()
+  readonly #plaintexts: Uint8Array[] = []
+  #state: State
+  #party: Party | undefined
+  #mine: Positions | undefined
+  #theirs: Positions | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+  #drained: Promise<unknown> = Promise.resolve()
+  #changed: () => void = () => undefined
+  #limitReached = false
+  #established = false
+  #ending: Ending | undefined
+  /** Why this end refused, where the reason alone does not say. */
+  #refusal: string | undefined
+
+  private constructor(
+    endpoint: Endpoint,
+    wire: Wire,
+    find: (identity: Identity) => Party | undefined,
+    state: State,
+  ) {
+    this.#endpoint = endpoint
+    this.#wire = wire
+    this.#find = find
+    this.#state = state
+  }
+
+  /** Connects as client; resolves once both ends are committed to the session. @throws SessionError */
+  static async connect(endpoint: Endpoint, wire: Wire, party: Party): Promise<Connection> {
+    const mine = party.positions()
+    const start = startClient({
+      ...local(endpoint),
+      peerId: party.peer.id,
+      memory: party.memory.copy(),
+      positions: mine,
+    })
+    const connection = new Connection(endpoint, wire, () => party, start.state)
+    connection.#mine = mine
+    return connection.#begin(start)
+  }
+
+  /** Serves a wire as server. `find` says whom: a peer it does not know is refused. @throws SessionError */
+  static async accept(
+    endpoint: Endpoint,
+    wire: Wire,
+    find: (identity: Identity) => Party | undefined,
+  ): Promise<Connection> {
+    const start = startServer(local(endpoint))
+    return new Connection(endpoint, wire, find, start.state).#begin(start)
+  }
+
+  get party(): Party {
+    if (this.#party === undefined) throw new TypeError('not connected')
+    return this.#party
+  }
+
+  /** What the two ends told each other of their messages. */
+  get positions(): { readonly mine: Positions; readonly theirs: Positions } {
+    if (this.#mine === undefined || this.#theirs === undefined) throw new TypeError('not connected')
+    return { mine: this.#mine, theirs: this.#theirs }
+  }
+
+  /** Seals and sends; resolves when the wire takes more. @throws SessionError once the session has ended */
+  async send(plaintext: Uint8Array): Promise<void> {
+    if (this.#ending !== undefined) throw this.#error(this.#ending)
+    await this.#event({ kind: 'send', plaintext })
+    await this.#drained
+  }
+
+  /** The next plaintext, in order; `undefined` after a normal end. @throws SessionError */
+  async receive(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const plaintext = this.#plaintexts.shift()
+      if (plaintext !== undefined) {
+        this.#changed()
+        return plaintext
+      }
+      if (this.#ending !== undefined) {
+        if (this.#ending.code === undefined) return undefined
+        throw this.#error(this.#ending)
+      }
+      await this.#change()
+    }
+  }
+
+  /** Resolves once a soft limit asks for a fresh handshake: end this connection then and make another. */
+  async untilLimit(): Promise<void> {
+    while (!this.#limitReached && this.#ending === undefined) await this.#change()
+  }
+
+  /** Says why, waits for the other end's word, and is over. */
+  async close(reason: CloseReason, text = ''): Promise<void> {
+    await this.#event({ kind: 'close-requested', reason, text })
+    while (this.#ending === undefined) await this.#change()
+  }
+
+  async #begin(start: Step): Promise<Connection> {
+    await this.#perform(start)
+    void this.#readAll().catch(() => undefined) // the ending says it
+    while (!this.#established && this.#ending === undefined) await this.#change()
+    if (this.#ending !== undefined && !this.#established) throw this.#error(this.#ending)
+    return this
+  }
+
+  /** The stream's bytes, one event after another: no frame is looked at while an answer is owed to the machine. */
+  async #readAll(): Promise<void> {
+    const reader = new FrameReader()
+    for (;;) {
+      const chunk = await this.#wire.read().catch(() => undefined)
+      if (chunk === undefined) break
+      for (const event of reader.feed(chunk)) {
+        await this.#event(event)
+        while (this.#plaintexts.length > undeliveredMax && this.#ending === undefined) await this.#change()
+        if (this.#ending !== undefined) return
+      }
+    }
+    await this.#event({ kind: 'wire-ended' })
+  }
+
+  /** Events are taken one at a time, each with all its actions and their answers. */
+  async #event(event: Event): Promise<void> {
+    const turn = this.#turn.then(() => this.#take(event)).catch(error => this.#failed(error))
+    this.#turn = turn
+    const failure = await turn
+    if (failure !== undefined) throw failure
+  }
+
+  /** Trouble at this end ends the session; a call that was merely out of place does not. */
+  #failed(error: unknown): unknown {
+    const outOfPlace =
+      error instanceof SessionError || (error instanceof ChannelError && error.reason === undefined)
+    if (!outOfPlace && this.#ending === undefined) {
+      this.#wire.abort()
+      const text = error instanceof Error ? error.message : 'failed'
+      this.#ended({ reason: 90, by: 'us', code: 'channel/INTERNAL', text, trusted: true })
+    }
+    return error
+  }
+
+  /** An event whose outcome nobody waits for: if it fails, the ending says so. */
+  #inform(event: Event): void {
+    this.#event(event).catch(() => undefined)
+  }
+
+  async #take(event: Event): Promise<void> {
+    if (event.kind === 'send' && this.#state.name !== 'established') {
+      if (this.#ending !== undefined) throw this.#error(this.#ending)
+      throw new SessionError('channel/CLOSED', 'the session is closing', { trusted: true })
+    }
+    await this.#perform(next(this.#state, event))
+  }
+
+  async #perform({ state, actions }: Step): Promise<void> {
+    this.#state = state
+    for (const action of actions) {
+      const answer = await this.#act(action)
+      if (answer === undefined) continue
+      await this.#take(answer)
+      // What was to be done on the strength of another answer is not done.
+      if (this.#state.name === 'closing' || this.#state.name === 'closed') return
+    }
+  }
+
+  async #act(action: Action): Promise<Event | undefined> {
+    switch (action.kind) {
+      case 'send':
+        // Not awaited here: a peer that takes nothing must not hold up timers. `send` awaits it.
+        this.#drained = this.#wire.write(action.bytes).catch(() => undefined)
+        return undefined
+      case 'start-timer':
+        this.#timers.get(action.timer)?.()
+        this.#timers.set(
+          action.timer,
+          this.#endpoint.clock.after(action.ms, () => this.#inform({ kind: 'timeout', timer: action.timer })),
+        )
+        return undefined
+      case 'stop-timer':
+        this.#timers.get(action.timer)?.()
+        this.#timers.delete(action.timer)
+        return undefined
+      case 'sign': {
+        const { identity, keys } = this.#endpoint.own
+        const signature = await signAs(keys, identity.current, action.purpose, action.payload)
+        return { kind: 'signed', signature }
+      }
+      case 'verify':
+        return this.#verify(action)
+      case 'decide': {
+        const party = this.#find(action.peer)
+        if (party === undefined) return refuse(51, 'this identity is not served here')
+        const positions = party.positions()
+        this.#mine = positions
+        const verdict = this.#judge(party, action.theirs)
+        return { kind: 'decided', memory: party.memory.copy(), positions, verdict }
+      }
+      case 'judge-positions': {
+        const party = this.#party
+        return {
+          kind: 'positions-judged',
+          verdict: party === undefined ? 'refused' : this.#judge(party, action.theirs),
+        }
+      }
+      case 'commit':
+        return this.#commit(action)
+      case 'established':
+        this.#established = true
+        this.#changed()
+        return undefined
+      case 'peer-heard': {
+        const kept = await this.#party?.memory.update(memory => afterHeard(memory, action.secretId))
+        return kept === true ? undefined : refuse(72, 'a newer session of this peer has been heard')
+      }
+      case 'deliver':
+        this.#plaintexts.push(action.plaintext)
+        this.#changed()
+        return undefined
+      case 'limit-reached':
+        this.#limitReached = true
+        this.#changed()
+        return undefined
+      case 'end-wire':
+        this.#wire.close()
+        return undefined
+      case 'closed':
+        this.#ended(action)
+        return undefined
+    }
+  }
+
+  async #verify(action: Action & { readonly kind: 'verify' }): Promise<Event> {
+    const { identity, purpose, payload, signature } = action
+    const good =
+      (await verifyIdentity(identity)) && (await verifyFrom(identity.current, purpose, payload, signature))
+    if (!good) return { kind: 'verified', good }
+    const party = this.#find(identity)
+    if (party === undefined) return { kind: 'verified', good }
+    this.#party = party
+    const shown = judgeIdentity(party.peer, identity)
+    if (shown === 'older') return refuse(70, 'an identity record older than the one already seen')
+    return { kind: 'verified', good: shown !== 'another' }
+  }
+
+  #judge(party: Party, theirs: Positions): 'ok' | 'refused' {
+    const verdict = party.judge(theirs)
+    if (verdict === 'agreed') return 'ok'
+    this.#refusal = verdict
+    return 'refused'
+  }
+
+  /** State first, then mark, then the message that commits the other end (design: order of acknowledgement). */
+  async #commit(commit: Commit): Promise<Event> {
+    const party = this.#party
+    if (party === undefined) return refuse(90, 'a commit for nobody')
+    try {
+      if (judgeIdentity(party.peer, commit.peer) === 'newer')
+        party.peer = await rememberIdentity(this.#endpoint.store, party.peer, commit.peer)
+      const made = await party.memory.update(memory => afterCommit(memory, commit))
+      if (!made) {
+        commit.secret.res[Symbol.dispose]()
+        return refuse(72, 'another session of this peer came first')
+      }
+    } catch (error) {
+      this.#endpoint.log.event('session/commit-failed', {
+        message: error instanceof Error ? error.message : '',
+      })
+      return refuse(90, 'the session could not be made durable')
+    }
+    this.#theirs = commit.theirs
+    const superseded = party.live
+    party.live = this
+    if (superseded !== undefined)
+      superseded.#inform({ kind: 'close-requested', reason: 0, text: 'superseded by a newer connection' })
+    return { kind: 'committed' }
+  }
+
+  #ended(ending: Ending): void {
+    this.#ending = ending
+    for (const cancel of this.#timers.values()) cancel()
+    this.#timers.clear()
+    if (this.#party?.live === this) this.#party.live = undefined
+    this.#wire.close()
+    this.#endpoint.log.event('session/ended', {
+      reason: ending.reason,
+      by: ending.by,
+      remote: this.#wire.remote,
+    })
+    this.#changed()
+  }
+
+  #error(ending: Ending): SessionError {
+    const code = ending.code === undefined ? 'channel/CLOSED' : sessionCode(ending.code)
+    const who = ending.by === 'peer' ? 'the peer says: ' : ''
+    const text = [who + ending.text, ending.by === 'us' ? this.#refusal : undefined]
+      .filter(Boolean)
+      .join('; ')
+    return new SessionError(code, text, { trusted: ending.trusted })
+  }
+
+  /** Resolves at the next change of anything that is waited for here. */
+  #change(): Promise<void> {
+    const before = this.#changed
+    return new Promise(resolve => {
+      this.#changed = () => {
+        this.#changed = () => undefined
+        before()
+        resolve()
+      }
+    })
+  }
+}
+
+function local(endpoint: Endpoint) {
+  const { entropy, limits } = endpoint
+  return { suites, entropy, identity: endpoint.own.identity, ...(limits === undefined ? {} : { limits }) }
+}
+
+function next(state: State, event: Event): Step {
+  if (event.kind !== 'send') return step(state, event)
+  if (state.name === 'established' || state.name === 'closing' || state.name === 'closed')
+    return step(state, event)
+  throw new TypeError(`send in ${state.name}`)
+}
+
+function refuse(reason: CloseReason, text: string): Event {
+  return { kind: 'close-requested', reason, text }
+}
