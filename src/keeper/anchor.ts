@@ -91,6 +91,7 @@ export async function openAnchorToRead(
     const mark = await readMarkFile(disk, join(path, names.mark), markKey, storeId)
     return { storeKey, slots: await Slots.open(disk, join(path, names.slots), 'read'), mark }
   } catch (error) {
+    storeKey[Symbol.dispose]()
     throw missingIsDamage(error)
   }
 }

@@ -61,8 +61,11 @@ export class FileKeeper implements Keeper {
     const slots = await readSlots(file, macKey, domain)
     const { mark, slot } = newest(slots)
     const keeper = new FileKeeper(file, macKey, mark, slot)
-    // What was read may be in the page cache only, its writer killed before its sync: written again into the other
-    // slot it is durable, and only then does it count as confirmed.
+    // What was read may be in the page cache only, its writer killed before its sync, and the other slot is about to
+    // be overwritten: without this a power cut now could leave neither.
+    await file.sync()
+    // After a failed sync the page cache may show what the disk does not hold: written again into the other slot it
+    // is durable, and only then does it count as confirmed.
     await keeper.#write(mark)
     return keeper
   }
@@ -108,6 +111,8 @@ function newest([first, second]: Slots): { readonly mark: Mark; readonly slot: 0
 }
 
 async function readSlots(file: File, macKey: Secret, domain: Uint8Array): Promise<Slots> {
+  if ((await file.stat()).size !== 2 * slotBytes)
+    throw new MarkError('EINTEGRITY', 'the mark file is not two slots long')
   const bytes = new Uint8Array(2 * slotBytes)
   await file.read(bytes, 0)
   const slot = (at: number) => decodeSlot(macKey, domain, bytes.subarray(at, at + slotBytes))

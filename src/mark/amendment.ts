@@ -1,4 +1,4 @@
-import { BytesError } from '../bytes/bytes.ts'
+import { BytesError, equal, utf8 } from '../bytes/bytes.ts'
 import { asBytes, asCount, asMap, asText, type CborMap, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import type { Mark } from './mark.ts'
 
@@ -26,26 +26,37 @@ export const amendmentReasons = [
 ] as const
 export type AmendmentReason = (typeof amendmentReasons)[number]
 
+/** @throws BytesError for what {@link decodeAmendment} would refuse */
 export function encodeAmendment(amendment: Amendment): Uint8Array {
-  const { abandoned, adopted, reason, by, at } = amendment
+  const { abandoned, adopted, reason, by, at } = checked(amendment)
   return encodeCbor({ format: 1, abandoned: fields(abandoned), adopted: fields(adopted), reason, by, at })
 }
 
 /** @throws BytesError */
 export function decodeAmendment(bytes: Uint8Array): Amendment {
   const map = decodeCborMap(bytes, ['format', 'abandoned', 'adopted', 'reason', 'by', 'at'])
-  asCount(map.format, 1)
+  if (map.format !== 1) throw new BytesError('amendment: unknown format')
   const reason = amendmentReasons.find(known => known === asText(map.reason))
-  const by = asText(map.by)
-  if (map.format !== 1 || reason === undefined || by.length < 1 || by.length > 256)
-    throw new BytesError('amendment: unknown format, reason or author')
-  return {
+  if (reason === undefined) throw new BytesError('amendment: unknown reason')
+  return checked({
     abandoned: mark(map.abandoned),
     adopted: mark(map.adopted),
     reason,
-    by,
+    by: asText(map.by),
     at: asCount(map.at),
-  }
+  })
+}
+
+function checked(amendment: Amendment): Amendment {
+  const { abandoned, adopted, by, at } = amendment
+  const author = utf8(by).length
+  if (author < 1 || author > 256) throw new BytesError('amendment: an author is 1 to 256 bytes')
+  if (!equal(abandoned.domain, adopted.domain)) throw new BytesError('amendment: two domains')
+  for (const { domain, number, head } of [abandoned, adopted])
+    if (domain.length !== 32 || head.length !== 32 || number < 0)
+      throw new BytesError('amendment: not a mark')
+  if (at < 0) throw new BytesError('amendment: not a time')
+  return amendment
 }
 
 function fields(mark: Mark): CborMap {

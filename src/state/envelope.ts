@@ -1,5 +1,5 @@
-import { BytesError, equal } from '../bytes/bytes.ts'
-import { asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import { BytesError, equal, utf8 } from '../bytes/bytes.ts'
+import { asBytes, asCount, asText, type CborMap, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { StateError } from './error.ts'
 import { limits } from './limits.ts'
@@ -10,8 +10,14 @@ export type Meta = { readonly subject: string; readonly purpose: string; readonl
 /** Integrity envelope v1 (D1): what `verify` needs besides the payload itself. */
 export type Envelope = Meta & { readonly size: number; readonly sha256: Uint8Array }
 
-/** The envelope of a payload in canonical CBOR (docs/spec/envelope.md). */
+/**
+ * The envelope of a payload in canonical CBOR (docs/spec/envelope.md).
+ * @throws StateError E2BIG, EINVAL (`at` is no count of milliseconds, or text is not well formed)
+ */
 export function wrap(payload: Uint8Array, meta: Meta): Uint8Array {
+  // Only what `verify` takes: an envelope that could not be read back must not be made.
+  if (!Number.isSafeInteger(meta.at) || meta.at < 0)
+    throw new StateError('EINVAL', 'a time is a whole number of milliseconds since 1970')
   return encodeCbor({
     v: 1,
     alg: 'sha-256',
@@ -40,8 +46,8 @@ function decodeEnvelope(bytes: Uint8Array): Envelope {
     return {
       size: asCount(map.size),
       sha256: asBytes(map.sha256, 32),
-      subject: asText(map.subject),
-      purpose: asText(map.purpose),
+      subject: short(map.subject, limits.subjectBytesMax),
+      purpose: short(map.purpose, limits.purposeBytesMax),
       at: asCount(map.ts),
     }
   } catch (error) {
@@ -50,8 +56,14 @@ function decodeEnvelope(bytes: Uint8Array): Envelope {
   }
 }
 
+function short(value: CborMap[string] | undefined, max: number): string {
+  const read = asText(value)
+  if (utf8(read).length > max) throw new BytesError('text over its bound')
+  return read
+}
+
 function bounded(value: string, max: number, name: string): string {
-  if (new TextEncoder().encode(value).length > max)
-    throw new StateError('E2BIG', `${name} is over ${max} bytes`)
+  if (!value.isWellFormed()) throw new StateError('EINVAL', `${name} is not well-formed text`)
+  if (utf8(value).length > max) throw new StateError('E2BIG', `${name} is over ${max} bytes`)
   return value
 }

@@ -36,4 +36,5 @@ export function stateError(error: unknown): unknown {
   return error
 }
 
-const diskCodes = { missing: 'ENOENT', locked: 'ELOCKED', full: 'ENOSPC', denied: 'EPERM' } as const
+// A file that has to be there and is not is damage, never absence (S5): `ENOENT` says only that no record is there.
+const diskCodes = { missing: 'EINTEGRITY', locked: 'ELOCKED', full: 'ENOSPC', denied: 'EPERM' } as const

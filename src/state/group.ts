@@ -88,6 +88,9 @@ export function sealGroup(group: {
   const scopes = sealingScopes(operations, salt, generation)
   const records = operations.reduce((sum, operation) => sum + operationBytes(operation), 0)
   const length = headerBytes + 2 + scopes.size * scopeBytes + records + macBytes
+  // What no reader would take must not be written, let alone acknowledged.
+  if (length > limits.groupBytesMax || operations.length > limits.groupRecordsMax)
+    throw new RangeError('a group over its bounds')
   const padded = Math.ceil(length / limits.sectorBytes) * limits.sectorBytes
   const writer = new Writer(padded)
   writer

@@ -38,6 +38,8 @@ export type NewHome = {
   /** The directory that gets the anchor, named by the store id. */
   readonly anchorBase: string
   readonly config: Config
+  /** How many scopes may live at once; each takes a sector of the anchor. */
+  readonly slots?: number
   /** Records of group 1 besides the store's own. */
   readonly first: readonly { readonly path: string; readonly payload: Uint8Array; readonly purpose: string }[]
 }
@@ -45,12 +47,23 @@ export type NewHome = {
 /**
  * Makes anchor and home; parents must exist. The anchor is whole first, then group 1 and mark 1 in a home under
  * another name, which is renamed into place last: after a crash there is a home or none, and it starts over.
+ * @throws StateError EINVAL (a home stands there), EINTEGRITY (part of one does, or a parent is missing), ENOSPC
  */
 export async function createHome(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
+  try {
+    return await create(world, wanted)
+  } catch (error) {
+    throw stateError(error)
+  }
+}
+
+async function create(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
   const { disk, entropy } = world
+  if (await homeExists(disk, wanted.home))
+    throw new StateError('EINVAL', `a home stands at ${wanted.home} already`)
   const storeId = entropy.bytes(32)
   const anchorPath = join(wanted.anchorBase, hex(storeId))
-  await createAnchor(disk, entropy, anchorPath, storeId)
+  await createAnchor(disk, entropy, anchorPath, storeId, wanted.slots)
   await disk.syncDirectory(wanted.anchorBase)
   const anchor = await openAnchor(disk, anchorPath)
   try {
@@ -112,10 +125,7 @@ export async function homeExists(disk: Disk, home: string): Promise<boolean> {
  */
 export async function openHome(world: World, home: string, anchorBase?: string): Promise<Store> {
   const { disk, clock, entropy } = world
-  const closing: (() => Promise<void>)[] = []
-  const release = async () => {
-    for (const close of closing.splice(0).reverse()) await close()
-  }
+  const { closing, release } = closers()
   try {
     const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await missingAnchor(anchorPath, () => openAnchor(disk, anchorPath))
@@ -129,6 +139,7 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     const directory = join(home, journalName)
     const newest: { readonly generation: number; readonly placed: readonly Placed[] }[] = []
     const source = new SegmentFiles(disk, directory)
+    closing.push(() => source.close())
     const records = recordsOf(source, scopes)
     const replayed = await replay(disk, directory, keys, held, (header, placed, at) => {
       records.apply(header.generation, placed, at)
@@ -141,7 +152,10 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     // What no returned sync and no mark vouches for is made durable anew, then marked; only then is it readable.
     const settled = Math.max(held.number, replayed.confirmed)
     const doubtful = replayed.newest.filter(group => group.before.size >= settled)
+    if (replayed.tree.size - settled > inFlightMax)
+      throw new StateError('EINTEGRITY', 'more groups are unconfirmed than are ever in flight')
     const { journal, moved } = await Journal.resume(disk, directory, keys, replayed, doubtful, source)
+    closing.push(() => journal.abandon())
     const mark = markOf(storeId, replayed.tree)
     const keeper = config.keeper === 'file' ? file : new NoKeeper(mark)
     if (config.keeper === 'file' && held.number < mark.number) await keeper.advance(held, mark)
@@ -168,8 +182,21 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     for (const scope of scopes.shredding()) await store.finishShredding(scope)
     return store
   } catch (error) {
-    await release()
+    await release().catch(() => {}) // what went wrong first is what is told
     throw stateError(error)
+  }
+}
+
+/** What was opened so far, closed newest first: all of it, whatever goes wrong on the way, so that the lock is free. */
+function closers(): { readonly closing: (() => Promise<void>)[]; readonly release: () => Promise<void> } {
+  const closing: (() => Promise<void>)[] = []
+  return {
+    closing,
+    async release() {
+      const failures: unknown[] = []
+      for (const close of closing.splice(0).reverse()) await close().catch(error => failures.push(error))
+      if (failures.length > 0) throw failures[0]
+    },
   }
 }
 
@@ -185,13 +212,44 @@ export type Reader = {
 
 /** @throws StateError as {@link openHome}, but for ELOCKED */
 export async function readHome(world: World, home: string, anchorBase?: string): Promise<Reader> {
+  // A writer may destroy a scope or give up a segment while it is being looked at: only what stands still is damaged.
+  for (let left = 3; ; left--) {
+    const before = await sighting(world.disk, home, anchorBase)
+    try {
+      return await look(world, home, anchorBase)
+    } catch (error) {
+      const still = before === (await sighting(world.disk, home, anchorBase))
+      if (still || left === 1) throw stateError(error)
+    }
+  }
+}
+
+/** Changes with every group that a writer marks and with every segment. */
+async function sighting(disk: Disk, home: string, anchorBase: string | undefined): Promise<string> {
+  try {
+    const { storeId, anchorPath } = await locate(disk, home, anchorBase)
+    const anchor = await openAnchorToRead(disk, anchorPath, storeId)
+    anchor.storeKey[Symbol.dispose]()
+    await anchor.slots.close()
+    return [describeMark(anchor.mark), ...(await disk.list(join(home, journalName)))].join(' ')
+  } catch {
+    return 'nothing to be seen'
+  }
+}
+
+async function look(world: World, home: string, anchorBase: string | undefined): Promise<Reader> {
   const { disk } = world
+  const { closing, release } = closers()
   try {
     const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await missingAnchor(anchorPath, () => openAnchorToRead(disk, anchorPath, storeId))
+    closing.push(async () => anchor.storeKey[Symbol.dispose]())
+    closing.push(() => anchor.slots.close())
     const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    closing.push(async () => scopes.dispose())
     const directory = join(home, journalName)
     const source = new SegmentFiles(disk, directory)
+    closing.push(() => source.close())
     const records = recordsOf(source, scopes)
     const upTo = anchor.mark.number === 0 ? undefined : anchor.mark.number
     const replayed = await replay(
@@ -211,15 +269,11 @@ export async function readHome(world: World, home: string, anchorBase?: string):
       get: path => records.get(path),
       getSecret: path => records.getSecret(path),
       list: prefix => records.list(prefix),
-      async close() {
-        scopes.dispose()
-        await source.close()
-        await anchor.slots.close()
-        anchor.storeKey[Symbol.dispose]()
-      },
+      close: release,
     }
   } catch (error) {
-    throw stateError(error)
+    await release().catch(() => {})
+    throw error
   }
 }
 
@@ -288,5 +342,6 @@ async function missingAnchor<T>(path: string, open: () => Promise<T>): Promise<T
 
 export function parentOf(path: string): string {
   const at = path.lastIndexOf('/')
-  return at <= 0 ? '/' : path.slice(0, at)
+  if (at < 0) return '.'
+  return at === 0 ? '/' : path.slice(0, at)
 }

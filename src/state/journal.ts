@@ -25,8 +25,10 @@ export class Journal {
   #segment: number
   /** Where the next group goes. */
   #offset: number
-  /** The file is zeros, durably, from `#offset` to here. */
+  /** The file is zeros from `#offset` to here. */
   #length: number
+  /** The next segment may have its name already: nothing more may be appended to this one. */
+  #leaving = false
 
   private constructor(
     disk: Disk,
@@ -94,7 +96,7 @@ export class Journal {
 
   /** Whether a group of `bytes` has its place already. */
   fits(bytes: number): boolean {
-    return this.#offset + bytes <= this.#length
+    return !this.#leaving && this.#offset + bytes <= this.#length
   }
 
   /**
@@ -104,7 +106,7 @@ export class Journal {
    */
   async reserve(bytes: number, before: Frontier): Promise<void> {
     if (this.fits(bytes)) return
-    if (this.#offset + bytes > limits.segmentBytesMax) return this.#roll(before)
+    if (this.#leaving || this.#offset + bytes > limits.segmentBytesMax) return this.#roll(before)
     const zeros = new Uint8Array(Math.max(limits.growBytes, this.#offset + bytes - this.#length))
     await this.#file.write(zeros, this.#length)
     this.#length += zeros.length
@@ -121,8 +123,11 @@ export class Journal {
 
   /** Cuts off the zeros ahead, so that every byte of a closed journal is a byte that is checked. */
   async close(): Promise<void> {
-    await this.#trim()
-    await this.abandon()
+    try {
+      await this.#trim()
+    } finally {
+      await this.abandon()
+    }
   }
 
   /** Closes the files and leaves them as they are. */
@@ -131,7 +136,9 @@ export class Journal {
     await this.#reads.close()
   }
 
+  /** Safe to repeat after a failure, since no group is appended in between. */
   async #roll(before: Frontier): Promise<void> {
+    this.#leaving = true
     const number = this.#segment + 1
     const header = { number, storeId: this.#keys.storeId, before }
     const made = await createSegment(this.#disk, this.#directory, header, this.#keys, [])
@@ -145,6 +152,7 @@ export class Journal {
     this.#segment = number
     this.#offset = made.end
     this.#length = made.length
+    this.#leaving = false
   }
 
   async #trim(): Promise<void> {

@@ -84,6 +84,8 @@ export class Records {
         generation: entry.generation,
       }
     } catch (error) {
+      // Replaced or destroyed while it was being read.
+      if (this.#entries.get(path) !== entry) return this.get(path)
       throw stateError(error)
     }
   }
@@ -98,6 +100,7 @@ export class Records {
       verify(envelope, payload.bytes)
       return payload
     } catch (error) {
+      if (this.#entries.get(path) !== entry) return this.getSecret(path)
       throw stateError(error)
     }
   }

@@ -62,11 +62,12 @@ export async function replay(
   let end = { segment: 0, offset: 0, clean: true, length: 0 }
 
   const files = await Promise.all(numbers.map(number => readHeader(disk, directory, number, keys)))
-  for (const [at, header] of files.entries()) {
-    const next = files[at + 1]
+  const inUse = files.filter((file, at) => !isSuperseded(file, files.slice(at + 1)))
+  segments.push(...files)
+  for (const [at, header] of inUse.entries()) {
+    const next = inUse[at + 1]
     if (at === 0 ? header.before.size !== 0 : !sameTree(header.before, tree))
       throw new StateError('EINTEGRITY', `segment ${header.number} does not follow the one before it`)
-    segments.push(header)
     const bytes = await readWhole(disk, segmentPath(directory, header.number))
     let offset = segmentHeaderBytes
     // A segment ends where the next one begins in the tree; what lies behind that was given up by an earlier open.
@@ -92,6 +93,14 @@ export async function replay(
     }
   }
   return { tree, confirmed, rootAtMark, segments, end, newest }
+}
+
+/**
+ * A later segment that begins no further on holds all that is valid of this one: an open was writing it again, and
+ * died before this one was unlinked for good.
+ */
+function isSuperseded(header: SegmentHeader, later: readonly SegmentHeader[]): boolean {
+  return later.some(other => other.before.size <= header.before.size)
 }
 
 /**
@@ -159,8 +168,9 @@ async function readHeader(
   const file = await disk.open(segmentPath(directory, number), { access: 'read' })
   try {
     const bytes = new Uint8Array(segmentHeaderBytes)
-    await file.read(bytes, 0)
+    const length = await file.read(bytes, 0)
     return await damage(async () => {
+      if (length !== segmentHeaderBytes) throw new BytesError(`segment ${number} has no whole header`)
       const header = parseSegmentHeader(bytes, keys)
       if (header.number !== number)
         throw new BytesError(`segment ${number} bears the number ${header.number}`)

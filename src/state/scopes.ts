@@ -52,7 +52,8 @@ export class Scopes {
   readonly #storeKey: Secret
   readonly #slots: Slots
   readonly #bySlot = new Map<number, Scope>()
-  readonly #keys = new Map<string, Secret>()
+  /** One object per scope, whoever asks: the group seals by scope, not by record. */
+  readonly #keys = new Map<string, Promise<ScopeKey>>()
 
   constructor(storeKey: Secret, slots: Slots) {
     this.#storeKey = storeKey
@@ -71,11 +72,7 @@ export class Scopes {
 
   set(scope: Scope): void {
     const old = this.#bySlot.get(scope.slot)
-    if (old !== undefined && scope.state !== 'live') {
-      const key = hex(old.id)
-      this.#keys.get(key)?.[Symbol.dispose]()
-      this.#keys.delete(key)
-    }
+    if (old !== undefined && scope.state !== 'live') this.#forget(hex(old.id))
     this.#bySlot.set(scope.slot, scope)
   }
 
@@ -84,7 +81,7 @@ export class Scopes {
     return undefined
   }
 
-  isLive(tag: ScopeTag): boolean {
+  isLive(tag: Pick<ScopeTag, 'slot' | 'id'>): boolean {
     const scope = this.#bySlot.get(tag.slot)
     return scope !== undefined && scope.state === 'live' && equal(scope.id, tag.id)
   }
@@ -104,16 +101,15 @@ export class Scopes {
         )
   }
 
-  async key(scope: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
+  key(scope: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
     const name = hex(scope.id)
     let key = this.#keys.get(name)
     if (key === undefined) {
-      using slot = await this.#slots.read(scope.slot)
-      using extracted = hkdfSha256.extract(slot.bytes, this.#storeKey.bytes)
-      key = hkdfSha256.expand(extracted, concat(utf8('pawl v1 scope key'), scope.id), 32)
+      key = this.#derive(scope)
       this.#keys.set(name, key)
+      key.catch(() => this.#keys.delete(name))
     }
-    return { slot: scope.slot, id: scope.id, key }
+    return key
   }
 
   async overwriteSlot(slot: number, fresh: Uint8Array): Promise<void> {
@@ -127,7 +123,18 @@ export class Scopes {
   }
 
   dispose(): void {
-    for (const key of this.#keys.values()) key[Symbol.dispose]()
-    this.#keys.clear()
+    for (const name of [...this.#keys.keys()]) this.#forget(name)
+  }
+
+  async #derive({ slot, id }: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
+    using secret = await this.#slots.read(slot)
+    using extracted = hkdfSha256.extract(secret.bytes, this.#storeKey.bytes)
+    return { slot, id, key: hkdfSha256.expand(extracted, concat(utf8('pawl v1 scope key'), id), 32) }
+  }
+
+  #forget(name: string): void {
+    const wipe = ({ key }: ScopeKey) => key[Symbol.dispose]()
+    this.#keys.get(name)?.then(wipe, () => {})
+    this.#keys.delete(name)
   }
 }

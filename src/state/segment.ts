@@ -138,6 +138,7 @@ export class SegmentFiles {
     if (opening === undefined) {
       opening = this.#disk.open(segmentPath(this.#directory, at.segment), { access: 'read' })
       this.#open.set(at.segment, opening)
+      opening.catch(() => this.#open.delete(at.segment))
     }
     const file = await opening
     const bytes = new Uint8Array(length)
@@ -147,7 +148,8 @@ export class SegmentFiles {
   }
 
   async close(): Promise<void> {
-    for (const opening of this.#open.values()) await (await opening).close()
+    const files = await Promise.allSettled(this.#open.values())
     this.#open.clear()
+    for (const file of files) if (file.status === 'fulfilled') await file.value.close()
   }
 }

@@ -1,7 +1,9 @@
+import { equal } from '../bytes/bytes.ts'
 import { type Frontier, root } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
+import { DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Keeper, Mark } from '../mark/mark.ts'
 import type { Config } from './config.ts'
@@ -63,6 +65,11 @@ export class Store {
   #running: Promise<void> | undefined
   #poison: unknown
   #closed = false
+  #closing: Promise<void> | undefined
+  /** Scopes are made and destroyed one at a time: two at once would meet on one slot. */
+  #scopeChanges: Promise<void> = Promise.resolve()
+  /** The scope whose destruction is being committed: nothing more is put there. */
+  #doomed: Scope | undefined
 
   constructor(parts: StoreParts) {
     this.#parts = parts
@@ -115,6 +122,7 @@ export class Store {
         `a batch is at most ${batchBytesMax} bytes and ${limits.groupRecordsMax} records`,
       )
     this.#refuseIfUnusable()
+    for (const operation of operations) if (operation.kind === 'put') this.#refuseIfGone(operation.scope)
     return new Promise((resolve, reject) => {
       this.#waiting.push({ operations, bytes, committed, resolve, reject })
       this.#running ??= this.#run()
@@ -138,22 +146,30 @@ export class Store {
   }
 
   /** Makes a scope if there is none of that name: its records can be destroyed together, later. */
-  async makeScope(name: string): Promise<void> {
+  makeScope(name: string): Promise<void> {
     const { scopes, entropy } = this.#parts
-    if (scopes.find(name) !== undefined) return
-    await this.#commitScope(await scopes.plan(name, entropy))
+    return this.#inTurn(async () => {
+      if (scopes.find(name) === undefined) await this.#commitScope(await scopes.plan(name, entropy))
+    })
   }
 
   /**
    * Destroys every record of a scope for good: intent, mark, slot overwritten and read back, completion. A crash in
    * between is carried on at the next open. Copies in old segments and backups die with the slot.
    */
-  async shred(name: string): Promise<void> {
-    const scope = this.#parts.scopes.find(name)
-    if (scope === undefined) throw new StateError('ENOENT', `no scope ${name}`)
-    if (name === defaultScope) throw new StateError('EINVAL', 'the default scope holds the store together')
-    await this.#commitScope({ ...scope, state: 'shredding' })
-    await this.finishShredding({ ...scope, state: 'shredding' })
+  shred(name: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const scope = this.#parts.scopes.find(name)
+      if (scope === undefined) throw new StateError('ENOENT', `no scope ${name}`)
+      if (name === defaultScope) throw new StateError('EINVAL', 'the default scope holds the store together')
+      this.#doomed = scope
+      try {
+        await this.#commitScope({ ...scope, state: 'shredding' })
+      } finally {
+        this.#doomed = undefined
+      }
+      await this.finishShredding({ ...scope, state: 'shredding' })
+    })
   }
 
   /** The second half of {@link shred}; `open` calls it for every intent without completion. */
@@ -165,14 +181,28 @@ export class Store {
   }
 
   /** Waits for what was begun, then closes the journal and lets the anchor go. */
-  async close(): Promise<void> {
-    if (this.#closed) return
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.#scopeChanges
     this.#closed = true
     await this.#running
-    if (this.#poison === undefined) await this.#parts.journal.close()
-    else await this.#parts.journal.abandon()
-    this.#parts.scopes.dispose()
-    await this.#parts.release()
+    try {
+      if (this.#poison === undefined) await this.#parts.journal.close()
+      else await this.#parts.journal.abandon()
+    } finally {
+      this.#parts.scopes.dispose()
+      await this.#parts.release()
+    }
+  }
+
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const done = this.#scopeChanges.then(change)
+    this.#scopeChanges = done.catch(() => {})
+    return done
   }
 
   async #commitScope(scope: Scope): Promise<void> {
@@ -207,6 +237,12 @@ export class Store {
     }
   }
 
+  #refuseIfGone(scope: Pick<Scope, 'slot' | 'id'>): void {
+    const doomed = this.#doomed !== undefined && equal(this.#doomed.id, scope.id)
+    if (doomed || !this.#parts.scopes.isLive(scope))
+      throw new StateError('ENOENT', 'the scope is being destroyed')
+  }
+
   #refuseIfUnusable(): void {
     if (this.#poison !== undefined)
       throw new StateError('EPOISONED', 'an earlier write failed; close and open the store again', {
@@ -231,22 +267,34 @@ export class Store {
         }
       } catch (error) {
         // A full disk is expected trouble: nothing was written and nothing is poisoned.
-        for (const batch of taken) batch.reject(stateError(error))
+        if (error instanceof DiskError && error.code === 'full')
+          for (const batch of taken) batch.reject(stateError(error))
+        else this.#fail(error, taken)
         continue
       }
-      const group = sealGroup({
-        operations: taken.flatMap(batch => batch.operations),
-        tree: this.#tree,
-        confirmed: this.#mark.number,
-        storeId: this.#parts.storeId,
-        salt: this.#salt,
-        macKey: this.#parts.macKey,
-      })
+      let group: SealedGroup
+      try {
+        group = this.#seal(taken)
+      } catch (error) {
+        for (const batch of taken) batch.reject(error)
+        continue
+      }
       this.#tree = group.tree
       await finishing
       finishing = this.#finish(group, taken)
     }
     this.#running = undefined
+  }
+
+  #seal(taken: readonly Waiting[]): SealedGroup {
+    return sealGroup({
+      operations: taken.flatMap(batch => batch.operations),
+      tree: this.#tree,
+      confirmed: this.#mark.number,
+      storeId: this.#parts.storeId,
+      salt: this.#salt,
+      macKey: this.#parts.macKey,
+    })
   }
 
   #take(): Waiting[] {
@@ -277,12 +325,16 @@ export class Store {
       for (const batch of taken) batch.committed?.(group.generation)
       for (const batch of taken) batch.resolve(group.generation)
     } catch (error) {
-      // After a failed write or sync nothing is known of what the disk holds: this process never writes again.
-      this.#poison ??= error
-      const poisoned = new StateError('EPOISONED', 'the write failed; whether it took effect is unknown', {
-        cause: error,
-      })
-      for (const batch of [...taken, ...this.#waiting.splice(0)]) batch.reject(poisoned)
+      this.#fail(error, taken)
     }
+  }
+
+  /** After a failed write or sync nothing is known of what the disk holds: this process never writes again. */
+  #fail(error: unknown, taken: readonly Waiting[]): void {
+    this.#poison ??= error
+    const poisoned = new StateError('EPOISONED', 'the write failed; whether it took effect is unknown', {
+      cause: error,
+    })
+    for (const batch of [...taken, ...this.#waiting.splice(0)]) batch.reject(poisoned)
   }
 }

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { DiskError } from '../../src/host/disk.ts'
+import { createHome, homeExists, openHome, readHome } from '../../src/state/home.ts'
+import { bytesOf, coded, contents, freshHome, meddled, scratch, textOf, withStore, world } from './support.ts'
+
+test('a new home holds its first records, at mark 1, and opens', async t => {
+  const { home } = await freshHome(t, 'file', 2)
+  await withStore(home, async store => {
+    assert.equal(store.mark.number, 1)
+    assert.deepEqual(store.list('/pawl/first/'), ['/pawl/first/0', '/pawl/first/1'])
+    assert.equal(textOf((await store.get('/pawl/first/1')).payload), 'first 1')
+    assert.deepEqual(store.config, { keeper: 'file', profile: 'dev' })
+  })
+})
+
+test('a home is not made where one stands, and that one is unharmed', async t => {
+  const { home, base } = await freshHome(t)
+  await withStore(home, store => store.putAtomic('/state/a', bytesOf('kept')))
+  const again = { home, anchorBase: base, config: { keeper: 'file', profile: 'dev' }, first: [] } as const
+  await assert.rejects(createHome(world, again), coded('EINVAL', home))
+  assert.equal(fs.readdirSync(base).length, 1)
+  await withStore(home, async store => assert.deepEqual(await contents(store), { '/state/a': 'kept' }))
+})
+
+test('where there is no home, open says so and makes nothing', async t => {
+  const root = scratch(t)
+  await assert.rejects(openHome(world, join(root, 'home')), coded('ENOENT'))
+  await assert.rejects(readHome(world, join(root, 'home')), coded('ENOENT'))
+  assert.deepEqual(fs.readdirSync(root), [])
+})
+
+test('init that dies at any call leaves a home or none, and starts over', async t => {
+  const root = scratch(t)
+  let calls = 0
+  for (let dieAt = 1; ; dieAt++) {
+    const home = join(root, `home${dieAt}`)
+    const base = join(root, `anchors${dieAt}`)
+    fs.mkdirSync(base)
+    let seen = 0
+    const disk = meddled(async (_, proceed) => {
+      if (++seen >= dieAt) throw new DiskError('failed', 'the power is gone')
+      await proceed()
+    })
+    const wanted = { home, anchorBase: base, config: { keeper: 'file', profile: 'dev' }, first: [] } as const
+    let finished = true
+    await createHome({ ...world, disk }, wanted).catch(() => (finished = false))
+    const exists = await homeExists(world.disk, home)
+    if (finished) assert.ok(exists)
+    if (!exists) await createHome(world, wanted)
+    await withStore(home, store => store.putAtomic('/state/a', bytesOf('works')))
+    calls = dieAt
+    if (finished) break
+  }
+  assert.ok(calls > 10, 'every call of init was its last once')
+})
