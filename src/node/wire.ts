@@ -3,13 +3,17 @@ import type { Socket } from 'node:net'
 import type { Wire } from '../host/wire.ts'
 import { errnoOf } from './errno.ts'
 
-/** Received and not yet read; beyond it the peer has to wait. One read of the socket may go over it. */
+/** Received and not yet read; beyond it the peer has to wait. Two reads of the socket, 64 KiB each, may go over it. */
 export const unreadBytesMax = 256 * 1024
 
 /** After `close`, how long a peer may neither take nor send anything before the connection is dropped. */
 export const closingMsMax = 5_000
 
 const probeAfterMs = 30_000
+
+// As long as the kernel takes all at once, writes never wait; then timers and other wires must still get their turn.
+const burstBytesMax = 1024 * 1024
+const writeCostBytes = 4096
 
 export type WireFault = 'unreachable' | 'lost' | 'denied'
 
@@ -42,14 +46,17 @@ type Reader = {
 export class SocketWire implements Wire {
   readonly remote: string
   readonly #socket: Socket
+  readonly #closingMs: number
   readonly #unread: Uint8Array[] = []
   #unreadBytes = 0
+  #burstBytes = 0
   #reader: Reader | undefined
   #ended = false
   #fault: WireError | undefined
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, closingMs = closingMsMax) {
     this.#socket = socket
+    this.#closingMs = closingMs
     this.remote = placeOf(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, probeAfterMs) // a peer that lost its power says nothing
@@ -64,7 +71,8 @@ export class SocketWire implements Wire {
     return new Promise((resolve, reject) => {
       this.#socket.write(bytes, error => {
         if (error) reject(this.#fault ?? wireError('lost', this.remote, error))
-        else resolve()
+        else if (this.#mayGoOn(bytes.length)) resolve()
+        else setImmediate(resolve)
       })
     })
   }
@@ -86,12 +94,24 @@ export class SocketWire implements Wire {
 
   close(): void {
     if (this.#socket.writableEnded) return
-    this.#socket.setTimeout(closingMsMax, () => this.#socket.destroy())
+    this.#socket.setTimeout(this.#closingMs, () => this.abort())
     this.#socket.end()
   }
 
   abort(): void {
-    this.#socket.resetAndDestroy()
+    const { writableEnded, writableFinished, writableLength } = this.#socket
+    const isShuttingDown = writableEnded && !writableFinished && writableLength === 0
+    // A reset, since the peer must not take a part for the whole. While the end itself is being sent nothing is
+    // missing, and Node cannot reset: it would lose the handle, which then spins.
+    if (isShuttingDown) this.#socket.destroy()
+    else this.#socket.resetAndDestroy()
+  }
+
+  #mayGoOn(written: number): boolean {
+    this.#burstBytes += written + writeCostBytes
+    if (this.#burstBytes < burstBytesMax) return true
+    this.#burstBytes = 0
+    return false
   }
 
   #arrived(chunk: Uint8Array): void {
