@@ -1,7 +1,7 @@
 import { equal } from '../bytes/bytes.ts'
-import { encodeContinue, parseDone } from './block.ts'
+import { encodeContinue } from './block.ts'
 import { end } from './close.ts'
-import { accepts } from './continuity.ts'
+import { readDone } from './done.ts'
 import type { Frame } from './frame.ts'
 import {
   checkMac,
@@ -27,17 +27,7 @@ import {
   serverProof,
 } from './proof.ts'
 import { refusal } from './reasons.ts'
-import {
-  binder,
-  confirmation,
-  epochKeys,
-  handshakeKeys,
-  mainSecret,
-  modeStream,
-  purposes,
-  secretId,
-  transcriptHash,
-} from './schedule.ts'
+import { binder, handshakeKeys, modeStream, purposes, transcriptHash } from './schedule.ts'
 import type {
   ClientHandshaking,
   ClientSigning,
@@ -174,38 +164,5 @@ function sendProof(state: ClientSigning, signature: Uint8Array): Step<ClientWait
       transcript: [...state.transcript, ...whole],
     },
     actions: [{ kind: 'send', bytes }],
-  }
-}
-
-function readDone(state: ClientWaitsDone, plaintext: Uint8Array, traffic: Traffic): Step {
-  const { config, suite, keys, peer, peerDataBytesMax } = state
-  const { kdf } = suite
-  const message = parseFlight(plaintext, ['SDONE'])('SDONE')
-  const { results, encoded, confirmation: claimed } = parseDone(message.body, kdf.hashBytes)
-  const choice = accepts(config.memory, results)
-  if (choice.kind === 'refused') throw refusal(72, 'the server does not go on from what we hold')
-  const proofs = hashOf(state)
-  const held = choice.kind === 'secret' ? choice.held : undefined
-  using main = mainSecret(kdf, keys.hs, held?.res, proofs, encoded)
-  checkMac(confirmation(kdf, main, proofs, encoded), claimed, 'SCONF')
-  const { res, ...derived } = epochKeys(kdf, main, hashOf(state, message.whole))
-  for (const { res } of config.memory.secrets) res[Symbol.dispose]()
-  const { firstEpoch, positions: theirs } = results
-  const id = secretId(kdf, res)
-  const { memory: _, ...local } = config
-  return {
-    state: {
-      name: 'client-judging',
-      config: local,
-      suite,
-      transcript: [],
-      keys,
-      send: state.send,
-      receive: traffic,
-      authenticated: true,
-      next: { ...derived, suite, peer, peerDataBytesMax, made: { id, firstEpoch } },
-      commit: { peer, proved: held?.id, secret: { id, res }, firstEpoch, theirs },
-    },
-    actions: [{ kind: 'judge-positions', theirs }],
   }
 }

@@ -27,6 +27,7 @@ export type {
   HandshakeEvent,
   Handshaking,
   LocalConfig,
+  Role,
   SendEvent,
   State,
   StateName,

@@ -1,9 +1,8 @@
-import { concat, equal } from '../bytes/bytes.ts'
-import { equalSecrets } from '../crypto/secret.ts'
+import { equal } from '../bytes/bytes.ts'
 import type { Entropy } from '../host/entropy.ts'
-import { encodeResults, parseContinue } from './block.ts'
+import { parseContinue } from './block.ts'
 import { end } from './close.ts'
-import { checkMemory, choose } from './continuity.ts'
+import { decide } from './done.ts'
 import { type Frame, noSession, plainFrame, sessionIdBytes } from './frame.ts'
 import {
   checkMac,
@@ -26,8 +25,7 @@ import {
   randomBytes,
   version,
 } from './hello.ts'
-import { channelLimits } from './limits.ts'
-import { encodeMessage, parseFlight } from './message.ts'
+import { parseFlight } from './message.ts'
 import {
   checkSelection,
   checkSignature,
@@ -39,20 +37,9 @@ import {
   parseIdentityMessage,
 } from './proof.ts'
 import { refusal } from './reasons.ts'
-import {
-  binder,
-  confirmation,
-  epochKeys,
-  handshakeKeys,
-  mainSecret,
-  modeStream,
-  purposes,
-  secretId,
-  transcriptHash,
-} from './schedule.ts'
+import { handshakeKeys, modeStream, purposes, transcriptHash } from './schedule.ts'
 import type {
   HandshakeEvent,
-  ServerDeciding,
   ServerHandshaking,
   ServerSigning,
   ServerWaitsHello,
@@ -60,8 +47,6 @@ import type {
   Step,
 } from './state.ts'
 import { newTraffic, type Traffic } from './traffic.ts'
-
-type Decision = Extract<HandshakeEvent, { kind: 'decided' }>
 
 /** The server's half of the handshake (docs/spec/channel.md section 3). */
 export function stepServer(state: ServerHandshaking, event: HandshakeEvent): Step {
@@ -211,59 +196,5 @@ function readProof(state: ServerWaitsProof, plaintext: Uint8Array, traffic: Traf
         signature,
       },
     ],
-  }
-}
-
-/** Settles what the session goes on from, and asks for it to be durable before SDONE commits the client. */
-function decide(state: ServerDeciding, decision: Decision): Step {
-  const memory = checkMemory(decision.memory)
-  using _remembered = disposing(memory.secrets.map(({ res }) => res))
-  const { suite, keys, peer, peerDataBytesMax, block, before } = state
-  const { kdf } = suite
-  if (decision.verdict === 'refused') throw refusal(70, 'positions that cannot be: an end was turned back')
-  if (memory.highestEpoch >= channelLimits.epochMax) throw refusal(31, 'no epoch is left')
-  const choice = choose(memory, block.offers, (held, offer) =>
-    equalSecrets(binder(kdf, held.res, before), offer.binder),
-  )
-  if (choice.kind === 'refused') throw refusal(72, 'the client shows no secret that we hold')
-  const held = choice.kind === 'secret' ? choice.held : undefined
-  const firstEpoch = memory.highestEpoch + 1
-  const encoded = encodeResults({ chosen: held?.id, positions: decision.positions, firstEpoch })
-  const proofs = hashOf(state)
-  using main = mainSecret(kdf, keys.hs, held?.res, proofs, encoded)
-  const done = encodeMessage('SDONE', concat(encoded, confirmation(kdf, main, proofs, encoded)))
-  const { res, ...derived } = epochKeys(kdf, main, hashOf(state, done))
-  const id = secretId(kdf, res)
-  return {
-    state: {
-      name: 'server-committing',
-      config: state.config,
-      suite,
-      transcript: [],
-      keys,
-      send: state.send,
-      receive: state.receive,
-      authenticated: true,
-      next: { ...derived, suite, peer, peerDataBytesMax, made: { id, firstEpoch } },
-      done,
-    },
-    actions: [
-      {
-        kind: 'commit',
-        peer,
-        proved: held?.id,
-        secret: { id, res },
-        firstEpoch,
-        theirs: block.positions,
-      },
-    ],
-  }
-}
-
-function disposing(secrets: readonly Disposable[]): Disposable {
-  return {
-    [Symbol.dispose]() {
-      for (const secret of secrets) secret[Symbol.dispose]()
-    },
   }
 }

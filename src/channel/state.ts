@@ -4,109 +4,30 @@ import type { Suite } from '../crypto/suite.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Identity } from '../signature/identity.ts'
 import type { ContinueBlock, Positions } from './block.ts'
-import type { Continued, Memory } from './continuity.ts'
-import type { FrameEvent } from './frameReader.ts'
-import type { Hint } from './hello.ts'
+import type { Memory } from './continuity.ts'
+import type { Action, Commit, Ending } from './events.ts'
 import type { Tunable } from './limits.ts'
-import type { ChannelCode, CloseReason } from './reasons.ts'
-import type { HandshakeKeys, Purpose } from './schedule.ts'
+import type { HandshakeKeys } from './schedule.ts'
 import type { Traffic } from './traffic.ts'
 
-/** States, events and actions of the channel (C8). A state is used once: `step` gives the next one. */
+/** The states of a channel (C8). A state is used once: `step` gives the next one. */
+export type {
+  Action,
+  Commit,
+  CommonEvent,
+  Ending,
+  EstablishedEvent,
+  Event,
+  HandshakeEvent,
+  SendEvent,
+  Timer,
+  Verdict,
+} from './events.ts'
+
+/** Who opened the stream, and who accepted it. */
 export type Role = 'client' | 'server'
-export type Timer = 'handshake' | 'age' | 'close'
-
-// ---- events ----
-
-export type Verdict = 'ok' | 'refused'
-
-export type HandshakeEvent =
-  | FrameEvent
-  | { readonly kind: 'signed'; readonly signature: Uint8Array }
-  | { readonly kind: 'verified'; readonly good: boolean }
-  /** The secrets in `memory` become the channel's: give copies. */
-  | {
-      readonly kind: 'decided'
-      readonly memory: Memory<Secret>
-      readonly positions: Positions
-      readonly verdict: Verdict
-    }
-  | { readonly kind: 'positions-judged'; readonly verdict: Verdict }
-  | { readonly kind: 'committed' }
-  | CommonEvent
-
-export type SendEvent = { readonly kind: 'send'; readonly plaintext: Uint8Array }
-
-export type EstablishedEvent = FrameEvent | SendEvent | CommonEvent
-
-export type CommonEvent =
-  | { readonly kind: 'close-requested'; readonly reason: CloseReason; readonly text: string }
-  | { readonly kind: 'wire-ended' }
-  | { readonly kind: 'timeout'; readonly timer: Timer }
-
-export type Event = HandshakeEvent | SendEvent
-
-// ---- actions ----
-
-export type Commit = Continued<Secret> & {
-  readonly peer: Identity
-  /** What the other end said of its mailboxes. */
-  readonly theirs: Positions
-}
-
-export type Ending = {
-  readonly reason: CloseReason
-  readonly by: 'us' | 'peer' | 'wire'
-  /** Nothing for a normal end. */
-  readonly code: ChannelCode | undefined
-  /** For people: the peer's words, escaped, or what was wrong. */
-  readonly text: string
-  /** False when it comes from an end that has not proved who it is, or from none. */
-  readonly trusted: boolean
-  /** What an ABORT hinted at, which anyone on the path can send. */
-  readonly hint?: Hint
-  /** The last of our frames that the peer says it has, in the epoch of its CLOSE. */
-  readonly peerReceived?: number
-}
-
-export type Action =
-  | { readonly kind: 'send'; readonly bytes: Uint8Array }
-  | { readonly kind: 'start-timer'; readonly timer: Timer; readonly ms: number }
-  | { readonly kind: 'stop-timer'; readonly timer: Timer }
-  | { readonly kind: 'sign'; readonly purpose: Purpose; readonly payload: Uint8Array }
-  | {
-      readonly kind: 'verify'
-      readonly identity: Identity
-      readonly purpose: Purpose
-      readonly payload: Uint8Array
-      readonly signature: Uint8Array
-    }
-  | {
-      readonly kind: 'decide'
-      readonly peer: Identity
-      readonly offered: readonly Uint8Array[]
-      readonly theirs: Positions
-    }
-  | { readonly kind: 'judge-positions'; readonly theirs: Positions }
-  /** `secret.res` becomes the driver's. */
-  | ({ readonly kind: 'commit' } & Commit)
-  | {
-      readonly kind: 'established'
-      readonly peer: Identity
-      readonly epoch: number
-      readonly sessionId: Uint8Array
-      /** The most a `send` may carry. */
-      readonly dataBytesMax: number
-    }
-  | { readonly kind: 'peer-heard'; readonly secretId: Uint8Array }
-  | { readonly kind: 'deliver'; readonly plaintext: Uint8Array }
-  | { readonly kind: 'limit-reached'; readonly limit: 'frames' | 'blocks' | 'age' }
-  | { readonly kind: 'end-wire' }
-  | ({ readonly kind: 'closed' } & Ending)
 
 export type Step<S extends State = State> = { readonly state: S; readonly actions: readonly Action[] }
-
-// ---- states ----
 
 export type LocalConfig = {
   /** Best first. */
