@@ -103,7 +103,6 @@ export async function exploreHistory(
   image: Image,
   options: Options,
 ): Promise<Explored> {
-  const commits = history.flatMap(step => ('shred' in step ? [step] : step.commits))
   const models = statesAfter(history)
   const planted = (disk: Disk) => options.plant?.disk?.(disk) ?? disk
   return explore<Acks>({
@@ -127,7 +126,7 @@ export async function exploreHistory(
       if (reached < least) {
         const seen = JSON.stringify([...found])
         throw new Error(
-          `after ${acks.acknowledged} acknowledged of ${commits.length}, shown ${acks.shown}: found ${seen}`,
+          `after ${acks.acknowledged} acknowledged of ${models.length - 1}, shown ${acks.shown}: found ${seen}`,
         )
       }
       acks.shown = reached
