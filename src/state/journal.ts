@@ -106,7 +106,10 @@ export class Journal {
    */
   async reserve(bytes: number, before: Frontier): Promise<void> {
     if (this.fits(bytes)) return
-    if (this.#leaving || this.#offset + bytes > limits.segmentBytesMax) return this.#roll(before)
+    const holdsGroups = this.#offset > segmentHeaderBytes
+    if (this.#leaving || (holdsGroups && this.#offset + bytes > limits.segmentBytesMax))
+      await this.#roll(before)
+    if (this.fits(bytes)) return
     const zeros = new Uint8Array(Math.max(limits.growBytes, this.#offset + bytes - this.#length))
     await this.#file.write(zeros, this.#length)
     this.#length += zeros.length
@@ -116,8 +119,8 @@ export class Journal {
   async append(group: SealedGroup): Promise<Location> {
     const at = { segment: this.#segment, offset: this.#offset }
     if (!this.fits(group.bytes.length)) throw new TypeError('group written without a reserved place')
+    this.#offset += group.bytes.length // at once: whether the next one fits is asked while this one is written
     await this.#file.write(group.bytes, at.offset)
-    this.#offset += group.bytes.length
     return at
   }
 

@@ -109,6 +109,7 @@ export class Store {
    * is never ahead of what is durable and marked.
    */
   async commit(changes: readonly Change[], committed?: (generation: number) => void): Promise<number> {
+    this.#refuseIfUnusable()
     const operations: Operation[] = []
     let bytes = 0
     for (const change of changes) {
@@ -130,10 +131,12 @@ export class Store {
   }
 
   async get(path: string): Promise<Found> {
+    this.#refuseIfClosed()
     return this.#parts.records.get(path)
   }
 
   async getSecret(path: string): Promise<Secret> {
+    this.#refuseIfClosed()
     return this.#parts.records.getSecret(path)
   }
 
@@ -248,6 +251,10 @@ export class Store {
       throw new StateError('EPOISONED', 'an earlier write failed; close and open the store again', {
         cause: this.#poison,
       })
+    this.#refuseIfClosed()
+  }
+
+  #refuseIfClosed(): void {
     if (this.#closed) throw new StateError('EINVAL', 'the store is closed')
   }
 
