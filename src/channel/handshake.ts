@@ -17,7 +17,8 @@
  *   If that gives nothing: `close-requested` 72. If it cannot be made durable: 71 or 90. A commit closes every other
  *   live session of the same (own identity, peer, who is client): it is superseded. `secret.res` is the driver's.
  * - **peer-heard** comes once, before the first `deliver`: `afterHeard` is made durable, and what comes after is
- *   acknowledged only then. If it gives nothing the session is superseded: `close-requested` 72.
+ *   acknowledged only then. If it gives nothing the session is superseded: `close-requested` 72, and the actions behind
+ *   it are not performed.
  * - **limit-reached** comes once: open a new stream, and close this one when it has taken over.
  * - **One at a time.** At most one handshake as client per memory is under way; a state is given to `step` once.
  * - **Secrets.** Those in a config or an event become the channel's, those in an action the driver's. A driver that

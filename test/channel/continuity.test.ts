@@ -389,6 +389,7 @@ suite('who was turned back is refused, at both ends', () => {
     original.client.send(bytesOf('who is it?'))
     original.server.arrive(original.client.sent.shift() ?? new Uint8Array(0))
     assert.equal(original.server.ending?.reason, 72)
+    assert.equal(original.server.received.length, 0)
   })
 
   test('a handshake decided before, and committed after, another was heard: 72', () => {

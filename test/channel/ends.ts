@@ -96,6 +96,7 @@ export class End {
   /** What waits to be carried to the other end, a frame each. */
   sent: Uint8Array[] = []
   ending: Ending | undefined
+  superseded = false
   readonly reader = new FrameReader()
 
   constructor(first: Step, home: Home, options: Options) {
@@ -131,6 +132,8 @@ export class End {
       this.log.push(action)
       if (this.options.hold?.includes(action.kind)) this.held.push(action)
       else this.answer(action)
+      // A superseded session: what its first frame brought is not taken.
+      if (action.kind === 'peer-heard' && this.superseded) return
     }
   }
 
@@ -181,6 +184,7 @@ export class End {
       }
       case 'peer-heard': {
         const kept = afterHeard(home.memory, action.secretId)
+        this.superseded = kept === undefined
         if (kept === undefined) this.give({ kind: 'close-requested', reason: 72, text: 'superseded' })
         else home.memory = kept
         break

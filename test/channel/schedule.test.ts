@@ -3,6 +3,7 @@
  * derives every key with noble alone and opens a captured session.
  */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { gcm } from '@noble/ciphers/aes.js'
 import { expand, extract } from '@noble/hashes/hkdf.js'
@@ -10,7 +11,14 @@ import { hmac } from '@noble/hashes/hmac.js'
 import { sha256, sha512 } from '@noble/hashes/sha2.js'
 import { concat, equal, hex } from '../../src/bytes/bytes.ts'
 import { exportFrom } from '../../src/channel/index.ts'
-import { handshakeKeys } from '../../src/channel/schedule.ts'
+import {
+  binder,
+  confirmation,
+  epochKeys,
+  handshakeKeys,
+  mainSecret,
+  secretId,
+} from '../../src/channel/schedule.ts'
 import { Secret } from '../../src/crypto/secret.ts'
 import { type Suite, suites } from '../../src/crypto/suite.ts'
 import { alice, bob, bytesOf, connected, type Home, home, run, watchSealings } from './ends.ts'
@@ -185,4 +193,55 @@ test('the lanes are separate: another KEM secret, another transcript or another 
   const hs = X(L(early, 'derived', H()), new Uint8Array(64).fill(1))
   const cHs = L(hs, 'c hs', new Uint8Array(64).fill(1))
   assert.ok(all[0] && equal(all[0].clientKey.bytes, L(cHs, 'key', none).subarray(0, 32)))
+})
+
+test('the known answers of the page are those of the code, and of noble', () => {
+  const [{ kdf }] = suites
+  const ramp = (from: number, length: number) => Uint8Array.from({ length }, (_, i) => (from + i) & 255)
+  const [shared, hellos, resOld] = [ramp(0, 64), ramp(64, 64), ramp(128, 64)]
+  const [th4, results, th5, before] = [ramp(1, 64), ramp(2, 103), ramp(3, 64), ramp(4, 64)]
+
+  const hs = X(L(X(zeros, Uint8Array.of(1, 1, 1)), 'derived', H()), shared)
+  const [cHs, sHs] = [L(hs, 'c hs', hellos), L(hs, 's hs', hellos)]
+  const main = X(L(X(L(hs, 'derived', H()), resOld), 'qkd', concat(th4, results)), zeros)
+  const key = (secret: Uint8Array) => L(secret, 'key', none).subarray(0, 32)
+  const res = L(main, 'res', th5)
+  const byNoble = {
+    'key of c_hs': key(cHs),
+    'key of s_hs': key(sHs),
+    'finished key of c_hs': L(cHs, 'finished', none),
+    SCONF: MAC(L(main, 's conf', none), th4, results),
+    'key of c_ap': key(L(main, 'c ap', th5)),
+    'key of s_ap': key(L(main, 's ap', th5)),
+    exp: L(main, 'exp', th5),
+    res,
+    'id of res': L(res, 'id', none).subarray(0, 16),
+    'binder of res': MAC(L(res, 'binder c', none), before),
+  }
+
+  const handshake = handshakeKeys(kdf, 0x0101, new Secret(Uint8Array.from(shared)), hellos)
+  using old = new Secret(Uint8Array.from(resOld))
+  using secret = mainSecret(kdf, handshake.hs, old, th4, results)
+  const epoch = epochKeys(kdf, secret, th5)
+  const byCode = {
+    'key of c_hs': handshake.clientKey.bytes,
+    'key of s_hs': handshake.serverKey.bytes,
+    'finished key of c_hs': handshake.clientFinished.bytes,
+    SCONF: confirmation(kdf, secret, th4, results),
+    'key of c_ap': epoch.clientKey.bytes,
+    'key of s_ap': epoch.serverKey.bytes,
+    exp: epoch.exporter.bytes,
+    res: epoch.res.bytes,
+    'id of res': secretId(kdf, epoch.res),
+    'binder of res': binder(kdf, epoch.res, before),
+  }
+
+  const page = readFileSync(new URL('../../docs/spec/channel.md', import.meta.url), 'utf8')
+  const section = page.slice(page.indexOf('## 8.'))
+  const rows = [...section.matchAll(/^\| ([^|]+) \| `([0-9a-f]+)` \|$/gm)]
+  const onPage = Object.fromEntries(rows.map(([, name, digits]) => [name, digits]))
+  const digits = (values: Record<string, Uint8Array>) =>
+    Object.fromEntries(Object.entries(values).map(([name, bytes]) => [name, hex(bytes)]))
+  assert.deepEqual(digits(byCode), digits(byNoble))
+  assert.deepEqual(onPage, digits(byNoble))
 })
