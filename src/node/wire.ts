@@ -41,7 +41,8 @@ type Reader = {
 /**
  * A connected socket (made with `allowHalfOpen`) as a `Wire`. A write resolves once the kernel has the bytes; until
  * then they are on loan. What arrived before the end, or before a break, is read first. After `close` the other
- * direction still reads to its end.
+ * direction still reads to its end. An end proves nothing: anyone on the way can send one, and libuv before 1.52
+ * takes a reset that meets a paused reader for one.
  */
 export class SocketWire implements Wire {
   readonly remote: string
