@@ -16,10 +16,11 @@ import {
 } from '../keeper/anchor.ts'
 import { NoKeeper } from '../keeper/none.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
+import type { Operation, Placed } from './block.ts'
 import { type Config, configPath, decodeConfig, encodeConfig } from './config.ts'
 import { wrap } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
-import { type Operation, type Placed, sealGroup } from './group.ts'
+import { sealGroup } from './group.ts'
 import { decodeHomeFile, encodeHomeFile, homeFileName } from './home-file.ts'
 import { Journal } from './journal.ts'
 import { type Found, Records } from './records.ts'
@@ -308,7 +309,7 @@ function markOf(storeId: Uint8Array, tree: Replayed['tree']): Mark {
 }
 
 /** The home file, and the anchor it names, or the one under `anchorBase` where that is given. */
-async function locate(
+export async function locate(
   disk: Disk,
   home: string,
   anchorBase: string | undefined,

@@ -8,6 +8,8 @@ export const limits = {
   /** Records and their framing of one group; a batch is never split over groups. */
   groupBytesMax: 2 * 1024 * 1024,
   groupRecordsMax: 8192,
+  /** Plaintext of a sealed run of records; one record alone may be larger. */
+  blockBytesMax: 64 * 1024,
   /** No later write touches a committed sector (docs/spec/journal.md). */
   sectorBytes: 4096,
   segmentBytesMax: 32 * 1024 * 1024,

@@ -1,19 +1,15 @@
 import { equal } from '../bytes/bytes.ts'
 import type { Secret } from '../crypto/secret.ts'
+import { type Block, openRecord, openSecretRecord, type Placed, type ScopeTag } from './block.ts'
 import { type Envelope, verify } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
-import { openRecord, openSecretRecord, type Placed, type ScopeTag } from './group.ts'
 import type { Location } from './segment.ts'
 
-/** A live record: what it is called, where it lies, and in which group it was put. */
-export type Entry = {
-  readonly path: string
-  readonly generation: number
-  readonly at: Location
-  readonly length: number
-  readonly index: number
-  readonly scope: ScopeTag
-}
+/** A live record: which group put it, and which record it is of which block. */
+type Entry = { readonly group: Group; readonly block: Block; readonly index: number }
+
+/** Shared by the entries of one group. */
+type Group = { readonly generation: number; readonly at: Location }
 
 /** A payload with its envelope, and the group that put it. */
 export type Found = { readonly payload: Uint8Array; readonly envelope: Envelope; readonly generation: number }
@@ -38,27 +34,20 @@ export class Records {
 
   /** Takes a committed group in; `at` is where the group lies. */
   apply(generation: number, placed: readonly Placed[], at: Location): void {
-    for (const record of placed) {
-      if (record.scope === undefined) this.#entries.delete(record.path)
-      else
-        this.#entries.set(record.path, {
-          path: record.path,
-          generation,
-          at: { segment: at.segment, offset: at.offset + record.offset },
-          length: record.length,
-          index: record.index,
-          scope: record.scope,
-        })
-    }
+    const group = { generation, at }
+    for (const record of placed)
+      if (record.kind === 'delete') this.#entries.delete(record.path)
+      else this.#entries.set(record.path, { group, block: record.block, index: record.index })
   }
 
   /** Every record of a scope is gone, whatever the journal still holds. */
   forget(scopeId: Uint8Array): void {
-    for (const [path, entry] of this.#entries) if (equal(entry.scope.id, scopeId)) this.#entries.delete(path)
+    for (const [path, entry] of this.#entries)
+      if (equal(entry.block.scope.id, scopeId)) this.#entries.delete(path)
   }
 
   keep(isLive: (scope: ScopeTag) => boolean): void {
-    for (const [path, entry] of this.#entries) if (!isLive(entry.scope)) this.#entries.delete(path)
+    for (const [path, entry] of this.#entries) if (!isLive(entry.block.scope)) this.#entries.delete(path)
   }
 
   has(path: string): boolean {
@@ -76,12 +65,13 @@ export class Records {
   async get(path: string): Promise<Found> {
     const entry = this.#entry(path)
     try {
-      const sealed = await this.#source.read(entry.at, entry.length)
-      const opened = openRecord(await this.#source.scopeKey(entry.scope), { ...entry, kind: 'put' }, sealed)
+      const key = await this.#source.scopeKey(entry.block.scope)
+      const { envelope, payload } = openRecord(key, entry.block, await this.#read(entry), entry.index)
+      // A copy, so that the rest of the block is not kept alive with it.
       return {
-        payload: opened.payload,
-        envelope: verify(opened.envelope, opened.payload),
-        generation: entry.generation,
+        payload: Uint8Array.from(payload),
+        envelope: verify(envelope, payload),
+        generation: entry.group.generation,
       }
     } catch (error) {
       // Replaced or destroyed while it was being read.
@@ -94,15 +84,20 @@ export class Records {
   async getSecret(path: string): Promise<Secret> {
     const entry = this.#entry(path)
     try {
-      const sealed = await this.#source.read(entry.at, entry.length)
-      const key = await this.#source.scopeKey(entry.scope)
-      const { envelope, payload } = await openSecretRecord(key, { ...entry, kind: 'put' }, sealed)
+      const key = await this.#source.scopeKey(entry.block.scope)
+      const bytes = await this.#read(entry)
+      const { envelope, payload } = await openSecretRecord(key, entry.block, bytes, entry.index)
       verify(envelope, payload.bytes)
       return payload
     } catch (error) {
       if (this.#entries.get(path) !== entry) return this.getSecret(path)
       throw stateError(error)
     }
+  }
+
+  #read({ group, block }: Entry): Promise<Uint8Array> {
+    const at = { segment: group.at.segment, offset: group.at.offset + block.offset }
+    return this.#source.read(at, block.length)
   }
 
   #entry(path: string): Entry {

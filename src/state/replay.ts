@@ -3,8 +3,9 @@ import { append, emptyFrontier, type Frontier, root } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { Disk } from '../host/disk.ts'
 import type { Mark } from '../mark/mark.ts'
+import type { Placed } from './block.ts'
 import { StateError } from './error.ts'
-import { authenticLeaf, type GroupHeader, type Placed, parseGroupHeader, placeRecords } from './group.ts'
+import { authenticLeaf, type GroupHeader, parseGroupHeader, placeRecords } from './group.ts'
 import { limits } from './limits.ts'
 import {
   type JournalKeys,

@@ -6,8 +6,8 @@ import { hkdfSha256 } from '../crypto/kdf.ts'
 import { equalSecrets, type Secret } from '../crypto/secret.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Slots } from '../keeper/slots.ts'
+import type { ScopeKey, ScopeTag } from './block.ts'
 import { StateError } from './error.ts'
-import type { ScopeKey, ScopeTag } from './group.ts'
 
 /**
  * A scope: records that are sealed under one data key and can be destroyed together, by destroying its slot (S2).
