@@ -1,5 +1,6 @@
-import { BytesError, equal, utf8 } from '../bytes/bytes.ts'
-import { asBytes, asCount, asText, type CborMap, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import { BytesError, concat, equal, utf8 } from '../bytes/bytes.ts'
+import { asBytes, asCount, asText, type CborMap, decodeCborMap } from '../bytes/cbor.ts'
+import { Writer } from '../bytes/writer.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { StateError } from './error.ts'
 import { limits } from './limits.ts'
@@ -18,15 +19,19 @@ export function wrap(payload: Uint8Array, meta: Meta): Uint8Array {
   // Only what `verify` takes: an envelope that could not be read back must not be made.
   if (!Number.isSafeInteger(meta.at) || meta.at < 0)
     throw new StateError('EINVAL', 'a time is a whole number of milliseconds since 1970')
-  return encodeCbor({
-    v: 1,
-    alg: 'sha-256',
-    size: payload.length,
-    sha256: sha256(payload),
-    subject: bounded(meta.subject, limits.subjectBytesMax, 'subject'),
-    purpose: bounded(meta.purpose, limits.purposeBytesMax, 'purpose'),
-    ts: meta.at,
-  })
+  const purpose = bounded(meta.purpose, limits.purposeBytesMax, 'purpose')
+  const subject = bounded(meta.subject, limits.subjectBytesMax, 'subject')
+  // The map written out, keys in canonical order: on the path of every put a general encoder costs more than the hash.
+  const writer = new Writer(fixedBytes + purpose.length + subject.length)
+  writer.bytes(beforeTime)
+  count(writer, 0, meta.at)
+  writer.bytes(beforeSize)
+  count(writer, 0, payload.length)
+  writer.bytes(beforeHash).bytes(sha256(payload)).bytes(beforePurpose)
+  count(writer, textMajor, purpose.length)
+  writer.bytes(purpose).bytes(beforeSubject)
+  count(writer, textMajor, subject.length)
+  return writer.bytes(subject).done()
 }
 
 /**
@@ -62,8 +67,36 @@ function short(value: CborMap[string] | undefined, max: number): string {
   return read
 }
 
-function bounded(value: string, max: number, name: string): string {
+function bounded(value: string, max: number, name: string): Uint8Array {
+  if (value === '') return nothing
   if (!value.isWellFormed()) throw new StateError('EINVAL', `${name} is not well-formed text`)
-  if (utf8(value).length > max) throw new StateError('E2BIG', `${name} is over ${max} bytes`)
-  return value
+  const bytes = utf8(value)
+  if (bytes.length > max) throw new StateError('E2BIG', `${name} is over ${max} bytes`)
+  return bytes
+}
+
+const nothing = new Uint8Array(0)
+const textMajor = 3
+const fixedBytes = 128
+const beforeTime = concat(Uint8Array.of(0xa7, 0x61), utf8('v'), Uint8Array.of(1, 0x62), utf8('ts'))
+const beforeSize = concat(
+  Uint8Array.of(0x63),
+  utf8('alg'),
+  Uint8Array.of(0x67),
+  utf8('sha-256'),
+  Uint8Array.of(0x64),
+  utf8('size'),
+)
+const beforeHash = concat(Uint8Array.of(0x66), utf8('sha256'), Uint8Array.of(0x58, 32))
+const beforePurpose = concat(Uint8Array.of(0x67), utf8('purpose'))
+const beforeSubject = concat(Uint8Array.of(0x67), utf8('subject'))
+
+/** A CBOR head of the shortest form: an unsigned integer, or the length of a text. */
+function count(writer: Writer, major: number, value: number): void {
+  const kind = major << 5
+  if (value < 24) writer.u8(kind | value)
+  else if (value < 0x100) writer.u8(kind | 24).u8(value)
+  else if (value < 0x1_0000) writer.u8(kind | 25).u16(value)
+  else if (value < 0x1_0000_0000) writer.u8(kind | 26).u32(value)
+  else writer.u8(kind | 27).u64(value)
 }
