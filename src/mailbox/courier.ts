@@ -1,3 +1,5 @@
+import type { CloseReason } from '../channel/reasons.ts'
+import type { Clock } from '../host/clock.ts'
 import type { Wire } from '../host/wire.ts'
 import { Connection, type Endpoint, type Party } from '../session/connection.ts'
 import { SessionError } from '../session/error.ts'
@@ -35,6 +37,8 @@ export type CourierOptions = {
 }
 
 const backoffMs = { first: 100, most: 5_000 } as const
+/** Twice at most: by then a peer that is there has written a batch. */
+const stallMs = 30_000
 
 /**
  * As client: connects, delivers, and connects again after whatever broke, until `done`. What only an end that has
@@ -53,43 +57,93 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
       contact = clock.monotonic()
       wait = backoffMs.first
       const open = connection
-      const onStop = () => void open.close(0, 'stopping').catch(() => undefined)
-      options.stop?.addEventListener('abort', onStop, { once: true })
-      const link = runLink(open, to.mailbox)
-      link.catch(() => undefined)
-      await Promise.race([link, outbox.until(options.done)])
-      options.stop?.removeEventListener('abort', onStop)
-      if (options.done()) await outbox.flush() // the peer's word is kept before ours is given
-      await open.close(0)
-      await link
+      const forget = [whenAborted(options.stop, () => end(open, 0, 'stopping')), whenStalled(clock, to, open)]
+      try {
+        const link = runLink(open, to.mailbox)
+        link.catch(() => undefined)
+        await Promise.race([link, outbox.until(options.done)])
+        if (options.done()) await outbox.flush() // the peer's word is kept before ours is given
+        await open.close(0)
+        await link
+      } finally {
+        for (const stop of forget) stop()
+      }
       contact = clock.monotonic()
     } catch (error) {
       if (!canPass(error)) throw error
       if (connection !== undefined) contact = clock.monotonic()
       log.event('mailbox/retry', { message: error instanceof Error ? error.message : 'failed', ms: wait })
       if (clock.monotonic() - contact + wait > options.giveUpMs) throw error
-      await new Promise<void>(resolve => clock.after(wait, resolve))
+      await new Promise<void>(resolve => {
+        const cancel = clock.after(wait, () => resolve())
+        whenAborted(options.stop, () => {
+          cancel()
+          resolve()
+        })
+      })
       wait = Math.min(2 * wait, backoffMs.most)
     }
   }
   await outbox.flush()
 }
 
-/** As server: one wire, from handshake to end. @throws SessionError, MailboxError */
+/**
+ * As server: one wire, from handshake to end; `met` hears who it is once the session stands. A refusal with
+ * session/ROLLBACK is a judgement on the peer as it is now, or on this end: what merely came late, after a newer
+ * session of the same peer, is channel/CLOSED.
+ * @throws SessionError, MailboxError
+ */
 export async function serve(
   endpoint: Endpoint,
   wire: Wire,
   correspondents: readonly Correspondent[],
+  met: (correspondent: Correspondent) => void = () => undefined,
 ): Promise<void> {
   const find = (id: Uint8Array) => correspondents.find(({ party }) => Buffer.compare(party.peer.id, id) === 0)
-  const connection = await Connection.accept(endpoint, wire, identity => find(identity.id)?.party)
-  const correspondent = find(connection.party.peer.id)
-  if (correspondent === undefined) throw new TypeError('served a stranger')
-  await runLink(connection, correspondent.mailbox)
+  let epochs = correspondents.map(({ party }) => party.memory.epoch)
+  try {
+    const connection = await Connection.accept(endpoint, wire, identity => find(identity.id)?.party)
+    epochs = correspondents.map(({ party }) => party.memory.epoch)
+    const correspondent = find(connection.party.peer.id)
+    if (correspondent === undefined) throw new TypeError('served a stranger')
+    met(correspondent)
+    await runLink(connection, correspondent.mailbox)
+  } catch (error) {
+    const overtaken = correspondents.some(({ party }, i) => party.memory.epoch !== epochs[i])
+    if (overtaken && error instanceof SessionError && error.code === 'session/ROLLBACK')
+      throw new SessionError('channel/CLOSED', `overtaken by a newer session: ${error.message}`, {
+        trusted: true,
+      })
+    throw error
+  }
+}
+
+/** Calls `then` once the signal is given, also if it has been; the answer forgets it. */
+function whenAborted(signal: AbortSignal | undefined, then: () => void): () => void {
+  if (signal?.aborted === true) then()
+  else signal?.addEventListener('abort', then, { once: true })
+  return () => signal?.removeEventListener('abort', then)
+}
+
+/** Ends a connection over which nothing was acknowledged for so long, while something waited to be. */
+function whenStalled(clock: Clock, { mailbox }: Correspondent, connection: Connection): () => void {
+  const { outbox } = mailbox
+  let cancel = () => {}
+  const look = (waited: number | undefined) => {
+    const waits = outbox.retainedBytes > 0 ? outbox.acknowledged.next : undefined
+    if (waits !== undefined && waits === waited) end(connection, 81, 'nothing was acknowledged')
+    else cancel = clock.after(stallMs, () => look(waits))
+  }
+  look(undefined)
+  return () => cancel()
+}
+
+function end(connection: Connection, reason: CloseReason, text: string): void {
+  connection.close(reason, text).catch(() => undefined)
 }
 
 /** Whether trying again can mend it: trouble on the way, or words of an end that has not proved who it is. */
-function canPass(error: unknown): boolean {
+export function canPass(error: unknown): boolean {
   if (error instanceof SessionError) return !error.trusted || !finalCodes.has(error.code)
   return error instanceof Error && error.name === 'WireError'
 }

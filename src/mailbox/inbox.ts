@@ -1,6 +1,7 @@
-import { BytesError, base64url } from '../bytes/bytes.ts'
+import { BytesError, base64url, equal } from '../bytes/bytes.ts'
 import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import type { Change, Store } from '../state/store.ts'
+import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
 import { after, firstPosition, type Position } from './position.ts'
 
@@ -24,6 +25,9 @@ export type Message = {
   accept(changes?: readonly Change[]): Promise<void>
 }
 
+/** A message that arrived and is not accepted yet, and the position after it. */
+type Delivered = { readonly message: Uint8Array; readonly position: Position }
+
 /**
  * Messages from one peer: each number once, in order, across crashes of either end (C11). What is delivered and not
  * accepted lives in memory only; the sender still has it.
@@ -32,11 +36,13 @@ export class Inbox {
   readonly #store: Store
   readonly #path: string
   #accepted: Position
-  /** Where the newest delivered message stands: ahead of `#accepted` by what is in memory. */
-  #delivered: number
-  #waiting: Uint8Array[] = []
+  /** After the newest delivered message: ahead of `#accepted` by what is in memory. */
+  #delivered: Position
+  #waiting: Delivered[] = []
   #waitingBytes = 0
-  #taken = false
+  /** Handed out by `batches` and not accepted yet. */
+  #taken: Delivered[] = []
+  #accepting: Promise<unknown> = Promise.resolve()
   #closed = false
   #failure: unknown
   readonly #watchers = new Set<() => void>()
@@ -45,7 +51,7 @@ export class Inbox {
     this.#store = store
     this.#path = path
     this.#accepted = accepted
-    this.#delivered = accepted.next
+    this.#delivered = accepted
   }
 
   static async open(store: Store, peer: Uint8Array): Promise<Inbox> {
@@ -60,15 +66,22 @@ export class Inbox {
   }
 
   /**
-   * Takes a message in from a connection; waits while too much is waiting. A number that is already here (from a
-   * connection that broke) is passed over.
+   * Takes in the message that stands at `before` of what its connection brings, and answers with the position after
+   * it; waits while too much is waiting. A number that is already here (from a connection that broke) is passed over.
+   * @throws MailboxError ROLLBACK if it does not follow what is here: two copies of the peer are sending
    */
-  async deliver(number: number, message: Uint8Array): Promise<void> {
-    if (number < this.#delivered) return
-    if (number !== this.#delivered)
-      throw new BytesError(`message ${number} delivered where ${this.#delivered} was due`)
-    this.#delivered++
-    this.#waiting.push(message)
+  async deliver(before: Position, message: Uint8Array): Promise<Position> {
+    const position = after(before, message)
+    if (before.next < this.#delivered.next) return position
+    if (before.next !== this.#delivered.next)
+      throw new BytesError(`message ${before.next} delivered where ${this.#delivered.next} was due`)
+    if (!equal(before.head, this.#delivered.head))
+      throw new MailboxError(
+        'ROLLBACK',
+        `message ${before.next} follows others than those received before it`,
+      )
+    this.#delivered = position
+    this.#waiting.push({ message, position })
     this.#waitingBytes += message.length
     this.#changed()
     await this.until(
@@ -76,33 +89,43 @@ export class Inbox {
         this.#closed ||
         (this.#waitingBytes < limits.inboxBytesMax && this.#waiting.length < limits.inboxMessagesMax),
     )
+    return position
   }
 
-  /** Batches as they come, each after the one before it was accepted; ends after `close`. */
+  /**
+   * Batches as they come, each after the one before it was accepted; ends after `close`. What a loop leaves behind
+   * that was not accepted comes again in the next one.
+   */
   async *batches(): AsyncGenerator<Batch, void, undefined> {
     for (;;) {
-      await this.until(() => this.#closed || (this.#waiting.length > 0 && !this.#taken))
+      await this.until(() => this.#closed || (this.#waiting.length > 0 && this.#taken.length === 0))
       if (this.#failure !== undefined) throw this.#failure
       if (this.#closed) return
-      const messages = this.#waiting.splice(0)
+      const taken = this.#waiting.splice(0)
+      this.#taken = taken
       this.#waitingBytes = 0
-      this.#taken = true
-      const first = this.#accepted.next
-      const accept = (changes: readonly Change[] = []) =>
-        this.#accept(first, messages, changes, messages.length)
       this.#changed()
-      yield { messages, first, accept }
+      const messages = taken.map(({ message }) => message)
+      const accept = (changes: readonly Change[] = []) => this.#accept(taken, changes)
+      let isLeft = true
+      try {
+        yield { messages, first: this.#accepted.next, accept }
+        isLeft = false
+      } finally {
+        if (isLeft) this.#putBack()
+      }
     }
   }
 
   /** Single messages, for `for await (const message of inbox) await message.accept(changes)`. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Message, void, undefined> {
-    for await (const batch of this.batches())
-      for (const [index, body] of batch.messages.entries()) {
-        const number = batch.first + index
-        const left = batch.messages.length - index
-        yield { number, body, accept: (changes = []) => this.#accept(number, [body], changes, left) }
-      }
+    for await (const { first } of this.batches())
+      for (const [index, entry] of [...this.#taken].entries())
+        yield {
+          number: first + index,
+          body: entry.message,
+          accept: (changes = []) => this.#accept([entry], changes),
+        }
   }
 
   /** Ends the iteration; with a failure, that is what it throws. */
@@ -128,19 +151,33 @@ export class Inbox {
     })
   }
 
-  async #accept(
-    first: number,
-    messages: readonly Uint8Array[],
-    changes: readonly Change[],
-    left: number,
-  ): Promise<void> {
-    if (first !== this.#accepted.next) throw new RangeError('messages are accepted once, in order')
-    let position = this.#accepted
-    for (const message of messages) position = after(position, message)
-    await this.#store.commit([{ put: this.#path, payload: encodePosition(position) }, ...changes], () => {
-      this.#accepted = position
-      if (left === messages.length) this.#taken = false
+  /** One after another, so that nothing is accepted twice and nothing is passed over. */
+  #accept(entries: readonly Delivered[], changes: readonly Change[]): Promise<void> {
+    const turn = this.#accepting.then(async () => {
+      const [first, last] = [entries[0], entries.at(-1)]
+      if (first === undefined || last === undefined || first.position.next !== this.#accepted.next + 1)
+        throw new RangeError('messages are accepted once, in order')
+      const { position } = last
+      await this.#store.commit([{ put: this.#path, payload: encodePosition(position) }, ...changes], () => {
+        this.#accepted = position
+        this.#drop(entries.length)
+      })
+      this.#changed()
     })
+    this.#accepting = turn.catch(() => undefined)
+    return turn
+  }
+
+  /** The oldest that were not accepted are now. They wait again if the loop that took them was left. */
+  #drop(count: number): void {
+    if (this.#taken.length > 0) this.#taken.splice(0, count)
+    else for (const { message } of this.#waiting.splice(0, count)) this.#waitingBytes -= message.length
+  }
+
+  #putBack(): void {
+    for (const { message } of this.#taken) this.#waitingBytes += message.length
+    this.#waiting = [...this.#taken, ...this.#waiting]
+    this.#taken = []
     this.#changed()
   }
 

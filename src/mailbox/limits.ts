@@ -9,8 +9,13 @@ export const limits = {
   burstBytes: 512 * 1024,
   /** Payload of one outbox record: a run of small messages, or a part of a large one. */
   partBytesMax: 512 * 1024,
-  /** Messages queued and not yet acknowledged; `put` waits beyond it. */
+  /** Records deleted with one commit; the rest follows with the next. */
+  deletesMax: 4096,
+  /** Queued and not yet acknowledged: who queues asks `isFull` first, and waits. */
   outboxBytesMax: 32 * 1024 * 1024,
+  outboxMessagesMax: 65_536,
+  /** Lines of a file queued by one commit. */
+  linesMax: 8192,
   /** Received and not yet accepted; the wire is not read beyond it. */
   inboxBytesMax: 16 * 1024 * 1024,
   inboxMessagesMax: 8192,

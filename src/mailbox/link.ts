@@ -4,6 +4,7 @@ import type { Connection } from '../session/connection.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
 import type { Mailbox } from './mailbox.ts'
+import type { Position } from './position.ts'
 import { Assembler, FramePacker, parseItems } from './wire.ts'
 
 /**
@@ -15,7 +16,10 @@ export async function runLink(connection: Connection, mailbox: Mailbox): Promise
   const { mine, theirs } = connection.positions
   mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
   const sending = sendAll(connection, mailbox, theirs.nextExpected, mine.nextExpected)
-  const receiving = receiveAll(connection, mailbox, mine.nextExpected)
+  const receiving = receiveAll(connection, mailbox, {
+    next: mine.nextExpected,
+    head: mine.headBeforeExpected,
+  })
   try {
     // Whichever half ends first ends the connection, and with it the other half.
     const limit = connection.untilLimit().then(() => connection.close(0, 'time for a fresh handshake'))
@@ -69,8 +73,9 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
   }
 }
 
-async function receiveAll(connection: Connection, mailbox: Mailbox, expected: number): Promise<void> {
-  const assembler = new Assembler(expected)
+async function receiveAll(connection: Connection, mailbox: Mailbox, expected: Position): Promise<void> {
+  const assembler = new Assembler(expected.next)
+  let position = expected
   for (;;) {
     const plaintext = await connection.receive()
     if (plaintext === undefined) return
@@ -78,7 +83,7 @@ async function receiveAll(connection: Connection, mailbox: Mailbox, expected: nu
       if (item.kind === 'acknowledgement') mailbox.outbox.acknowledge(item.position)
       else {
         const whole = assembler.take(item)
-        if (whole !== undefined) await mailbox.inbox.deliver(whole.number, whole.message)
+        if (whole !== undefined) position = await mailbox.inbox.deliver(position, whole)
       }
     }
   }

@@ -23,15 +23,19 @@ type Known = {
 /**
  * A file that accepted messages are appended to (docs/spec/mailbox.md, "Out file"). It is state too: shorter than
  * was committed, longer than the reserve, replaced or irregular, it is refused; longer by at most the reserve is what
- * a crash left and nobody was told of, and is cut back.
+ * a crash left and nobody was told of. That is cut back before the next append and no sooner: messages come only from
+ * a peer that agrees where this end stands, while a home that was put back together with its anchor would cut what
+ * was acknowledged.
  */
 export class OutFile {
   readonly #file: File
   #known: Known
+  #hasExcess: boolean
 
-  private constructor(file: File, known: Known) {
+  private constructor(file: File, known: Known, hasExcess: boolean) {
     this.#file = file
     this.#known = known
+    this.#hasExcess = hasExcess
   }
 
   /**
@@ -44,8 +48,7 @@ export class OutFile {
     if (known === undefined) return OutFile.#create(disk, store, peer, path)
     if (base64url(known.peer) !== base64url(peer))
       throw new StateError('EINVAL', `${path} holds the messages of another peer`)
-    const file = await OutFile.#reopen(disk, known)
-    return new OutFile(file, known)
+    return OutFile.#reopen(disk, known)
   }
 
   static async #create(disk: Disk, store: Store, peer: Uint8Array, path: string): Promise<OutFile> {
@@ -60,23 +63,20 @@ export class OutFile {
     const { device, inode } = await file.stat()
     const known = { path, peer, device, inode, length: 0, reserve: reserveBytes }
     await store.commit([{ put: recordPath(path), payload: encode(known) }])
-    return new OutFile(file, known)
+    return new OutFile(file, known, false)
   }
 
-  static async #reopen(disk: Disk, known: Known): Promise<File> {
-    const found = await disk.stat(known.path)
-    const wrong = found === undefined ? 'is gone' : difference(known, found)
-    if (wrong !== undefined || found === undefined)
-      throw new StateError(
-        'EINTEGRITY',
-        `${known.path} ${wrong}; put back the file that belongs to this home`,
-      )
+  static async #reopen(disk: Disk, known: Known): Promise<OutFile> {
+    refuseIfDifferent(known, await disk.stat(known.path))
     const file = await disk.open(known.path, { access: 'write' })
-    if (found.size > known.length) {
-      await file.truncate(known.length)
-      await file.sync()
+    try {
+      const found = await file.stat()
+      refuseIfDifferent(known, found)
+      return new OutFile(file, known, found.size > known.length)
+    } catch (error) {
+      await file.close()
+      throw error
     }
-    return file
   }
 
   get length(): number {
@@ -87,9 +87,11 @@ export class OutFile {
   async append(batch: Batch): Promise<void> {
     const bytes = concat(...batch.messages)
     const known = { ...this.#known, length: this.#known.length + bytes.length }
+    if (this.#hasExcess) await this.#file.truncate(this.#known.length)
+    this.#hasExcess = false
     if (bytes.length > 0) {
       await this.#file.write(bytes, this.#known.length)
-      await this.#file.sync() // a crash here leaves an excess within the reserve, which `open` cuts back
+      await this.#file.sync() // a crash here leaves an excess within the reserve, to be cut back
     }
     await batch.accept([{ put: recordPath(known.path), payload: encode(known) }])
     this.#known = known
@@ -98,6 +100,12 @@ export class OutFile {
   async close(): Promise<void> {
     await this.#file.close()
   }
+}
+
+function refuseIfDifferent(known: Known, found: Stat | undefined): void {
+  const wrong = found === undefined ? 'is gone' : difference(known, found)
+  if (wrong === undefined) return
+  throw new StateError('EINTEGRITY', `${known.path} ${wrong}; put back the file that belongs to this home`)
 }
 
 function difference(known: Known, found: Stat): string | undefined {

@@ -29,6 +29,8 @@ export class Outbox implements Sent {
   #acknowledged: Position
   /** Records whose every message is acknowledged. */
   #garbage: string[] = []
+  /** Parts of messages that never came to be: gone before anything is written under their number again. */
+  #unfinished: string[] = []
   #persistedAck: number
   #watchers = new Set<() => void>()
   #putting: Promise<unknown> = Promise.resolve()
@@ -67,6 +69,11 @@ export class Outbox implements Sent {
     return this.#retainedBytes
   }
 
+  /** More is queued than should be: wait until some of it is acknowledged. */
+  get isFull(): boolean {
+    return this.#retainedBytes >= limits.outboxBytesMax || this.#retained.size >= limits.outboxMessagesMax
+  }
+
   headBefore(number: number): Uint8Array | undefined {
     if (number === this.#sending.next) return this.#sending.head
     return this.#retained.get(number)?.before.head
@@ -78,8 +85,8 @@ export class Outbox implements Sent {
   }
 
   /**
-   * Queues messages and commits `alongside` with them; durable when it returns. The small ones of one call share a
-   * record; keep a call under 1 MiB of them.
+   * Queues messages and commits `alongside` with them, all or none; durable when it returns. The small ones of one
+   * call share a record; keep a call under 1 MiB of them. The bytes are the outbox's from then on.
    * @throws MailboxError TOO_BIG; StateError as `Store.commit`
    */
   async put(messages: readonly Uint8Array[], alongside: readonly Change[] = []): Promise<void> {
@@ -110,7 +117,7 @@ export class Outbox implements Sent {
 
   /** Makes durable what the peer acknowledged, and deletes it. */
   async flush(): Promise<void> {
-    if (this.#persistedAck !== this.#acknowledged.next || this.#garbage.length > 0) await this.put([])
+    while (this.#persistedAck !== this.#acknowledged.next || this.#garbage.length > 0) await this.put([])
   }
 
   /** Calls back after every queued message and every acknowledgement, until the answer is called. */
@@ -132,6 +139,10 @@ export class Outbox implements Sent {
   }
 
   async #put(messages: readonly Uint8Array[], alongside: readonly Change[]): Promise<void> {
+    for (const { length } of messages)
+      if (length > limits.messageBytesMax)
+        throw new MailboxError('TOO_BIG', `a message is at most ${limits.messageBytesMax} bytes`)
+    await this.#deleteUnfinished()
     const changes: Change[] = []
     const queued: Retained[] = []
     let position = this.#sending
@@ -141,8 +152,6 @@ export class Outbox implements Sent {
       run = undefined
     }
     for (const message of messages) {
-      if (message.length > limits.messageBytesMax)
-        throw new MailboxError('TOO_BIG', `a message is at most ${limits.messageBytesMax} bytes`)
       if (message.length + 5 > limits.partBytesMax) {
         endRun()
         const paths = await this.#putParts(position.next, message, changes)
@@ -159,13 +168,14 @@ export class Outbox implements Sent {
       position = after(position, message)
     }
     endRun()
-    const garbage = this.#garbage.splice(0)
+    const garbage = this.#garbage.splice(0, limits.deletesMax)
     const acknowledged = this.#acknowledged
     changes.push(...garbage.map(path => ({ delete: path })))
     changes.push({ put: this.#positionPath, payload: encodePosition(position, acknowledged) })
     try {
       await this.#store.commit([...changes, ...alongside], () => {
         this.#persistedAck = acknowledged.next
+        this.#unfinished = []
         for (const entry of queued) this.#retain(entry)
         this.#sending = position
       })
@@ -186,10 +196,20 @@ export class Outbox implements Sent {
       const payload = new Writer(bytes.length + 5).u8(2).u32(part).bytes(bytes).done()
       const change = { put: path, payload, scope: this.#scope }
       paths.push(path)
-      if (offset + size < message.length) await this.#store.commit([change])
-      else changes.push(change)
+      if (offset + size < message.length) {
+        this.#unfinished.push(path)
+        await this.#store.commit([change])
+      } else changes.push(change)
     }
     return paths
+  }
+
+  async #deleteUnfinished(): Promise<void> {
+    while (this.#unfinished.length > 0) {
+      const paths = this.#unfinished.slice(0, limits.deletesMax)
+      await this.#store.commit(paths.map(path => ({ delete: path })))
+      this.#unfinished = this.#unfinished.slice(paths.length)
+    }
   }
 
   #retain(entry: Retained): void {
@@ -201,7 +221,7 @@ export class Outbox implements Sent {
     return `${this.#prefix}${number.toString().padStart(16, '0')}/${part.toString().padStart(3, '0')}`
   }
 
-  /** Messages before the acknowledged position may still lie in the first record; they count no more. */
+  /** Messages before the acknowledged position may still lie in the first records; they count no more. */
   async #load(sending: Position): Promise<void> {
     const paths = this.#store.list(this.#prefix)
     for (let at = 0; at < paths.length; ) {
@@ -212,10 +232,12 @@ export class Outbox implements Sent {
       at = end
       let number = Number(directory.slice(this.#prefix.length, -1))
       if (number >= sending.next) {
-        this.#garbage.push(...parts) // of a message that was never completed
+        this.#unfinished.push(...parts)
         continue
       }
-      for (const message of await this.#read(parts)) {
+      const messages = await this.#read(parts)
+      if (number + messages.length <= this.#acknowledged.next) this.#garbage.push(...parts)
+      for (const message of messages) {
         if (number++ < this.#sending.next) continue
         this.#retain({ message, before: this.#sending, paths: parts })
         this.#sending = after(this.#sending, message)

@@ -53,7 +53,7 @@ export async function queueFile(
     for await (const lines of linesFrom(file, path, job)) {
       for (const line of lines) hash.update(line)
       const length = job.length + lines.reduce((sum, line) => sum + line.length, 0)
-      await outbox.until(() => outbox.retainedBytes < limits.outboxBytesMax)
+      await outbox.until(() => !outbox.isFull)
       const last = outbox.sending.next + lines.length - 1
       const next: Job = { ...job, length, sha256: hash.digest(), lines: job.lines + lines.length, last }
       await outbox.put(lines, [{ put: record, payload: encode(next) }])
@@ -94,7 +94,11 @@ async function hashPrefix(file: File, length: number): Promise<RunningSha256> {
 async function* linesFrom(file: File, path: string, job: Job): AsyncGenerator<Uint8Array[]> {
   let pending: Uint8Array[] = []
   let pendingBytes = 0
-  let lineNumber = job.lines
+  let lineNumber = job.lines + 1
+  const refuseIfLong = (length: number): void => {
+    if (length > limits.messageBytesMax)
+      throw new StateError('EINVAL', `${path}: line ${lineNumber} is over ${limits.messageBytesMax} bytes`)
+  }
   for (let offset = job.length; ; ) {
     const buffer = new Uint8Array(chunkBytes)
     const count = await file.read(buffer, offset)
@@ -104,7 +108,9 @@ async function* linesFrom(file: File, path: string, job: Job): AsyncGenerator<Ui
     const lines: Uint8Array[] = []
     let start = 0
     for (let end = chunk.indexOf(lineFeed); end >= 0; end = chunk.indexOf(lineFeed, start)) {
-      lines.push(concat(...pending, chunk.subarray(start, end + 1)))
+      const line = concat(...pending, chunk.subarray(start, end + 1))
+      refuseIfLong(line.length)
+      lines.push(line)
       pending = []
       pendingBytes = 0
       lineNumber++
@@ -114,12 +120,8 @@ async function* linesFrom(file: File, path: string, job: Job): AsyncGenerator<Ui
       pending.push(chunk.subarray(start))
       pendingBytes += chunk.length - start
     }
-    if (lines.some(line => line.length > limits.messageBytesMax) || pendingBytes > limits.messageBytesMax)
-      throw new StateError(
-        'EINVAL',
-        `${path}: line ${lineNumber + 1} is over ${limits.messageBytesMax} bytes`,
-      )
-    if (lines.length > 0) yield lines
+    refuseIfLong(pendingBytes)
+    for (let i = 0; i < lines.length; i += limits.linesMax) yield lines.slice(i, i + limits.linesMax)
   }
   if (pendingBytes > 0) yield [concat(...pending)]
 }

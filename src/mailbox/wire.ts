@@ -93,7 +93,7 @@ export class Assembler {
   }
 
   /** The whole message once its last fragment is in. */
-  take(fragment: Item & { readonly kind: 'fragment' }): { number: number; message: Uint8Array } | undefined {
+  take(fragment: Item & { readonly kind: 'fragment' }): Uint8Array | undefined {
     if (fragment.number !== this.#expected)
       throw new BytesError(`message ${fragment.number} where ${this.#expected} was due`)
     this.#bytes += fragment.bytes.length
@@ -101,7 +101,8 @@ export class Assembler {
     // Bounds how many pieces a message can be held in.
     if (fragment.more && fragment.bytes.length < limits.fragmentBytesMin)
       throw new BytesError('fragment too small')
-    this.#parts.push(fragment.bytes)
+    // Copied: a view would keep the whole frame alive, however little of it is ours.
+    this.#parts.push(fragment.more ? new Uint8Array(fragment.bytes) : fragment.bytes)
     if (fragment.more) return undefined
     const message = new Uint8Array(this.#bytes)
     let offset = 0
@@ -111,6 +112,7 @@ export class Assembler {
     }
     this.#parts = []
     this.#bytes = 0
-    return { number: this.#expected++, message }
+    this.#expected++
+    return message
   }
 }

@@ -62,6 +62,7 @@ export class Connection {
   #turn: Promise<unknown> = Promise.resolve()
   #drained: Promise<unknown> = Promise.resolve()
   #changed: () => void = () => undefined
+  #release: () => void = () => undefined
   #limitReached = false
   #established = false
   #ending: Ending | undefined
@@ -119,7 +120,13 @@ export class Connection {
   async send(plaintext: Uint8Array): Promise<void> {
     if (this.#ending !== undefined) throw this.#error(this.#ending)
     await this.#event({ kind: 'send', plaintext })
-    await this.#drained
+    let drained = false
+    void this.#drained.then(() => {
+      drained = true
+      this.#changed()
+    })
+    // A peer that takes nothing cannot hold up the end.
+    while (!drained && this.#ending === undefined) await this.#change()
   }
 
   /** The next plaintext, in order; `undefined` after a normal end. @throws SessionError */
@@ -243,6 +250,7 @@ export class Connection {
       case 'decide': {
         const party = this.#find(action.peer)
         if (party === undefined) return refuse(51, 'this identity is not served here')
+        this.#release = await party.memory.hold()
         const positions = party.positions()
         this.#mine = positions
         const verdict = this.#judge(party, action.theirs)
@@ -319,6 +327,8 @@ export class Connection {
         message: error instanceof Error ? error.message : '',
       })
       return refuse(90, 'the session could not be made durable')
+    } finally {
+      this.#release()
     }
     this.#theirs = commit.theirs
     const superseded = party.live
@@ -330,6 +340,7 @@ export class Connection {
 
   #ended(ending: Ending): void {
     this.#ending = ending
+    this.#release()
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     if (this.#party?.live === this) this.#party.live = undefined

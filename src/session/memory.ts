@@ -16,6 +16,7 @@ export class SessionMemory {
   readonly #scope: string
   #memory: Memory<Secret>
   #turn: Promise<unknown> = Promise.resolve()
+  #held: Promise<void> = Promise.resolve()
 
   private constructor(store: Store, path: string, scope: string, memory: Memory<Secret>) {
     this.#store = store
@@ -31,6 +32,25 @@ export class SessionMemory {
     if (!store.has(path)) return new SessionMemory(store, path, scope, nothingRemembered)
     using payload = await store.getSecret(path)
     return new SessionMemory(store, path, scope, decodeMemory(payload.bytes))
+  }
+
+  /** The highest epoch committed with this peer; every session made since has raised it. */
+  get epoch(): number {
+    return this.#memory.highestEpoch
+  }
+
+  /**
+   * From looking at what is remembered until what follows from it is committed, one handshake at a time: else an
+   * honest peer that tries twice in a row is taken for two. Answers with what lets the next one in.
+   */
+  async hold(): Promise<() => void> {
+    const before = this.#held
+    let release = () => {}
+    this.#held = new Promise(resolve => {
+      release = resolve
+    })
+    await before
+    return release
   }
 
   /** Copies, for the channel to own. */
