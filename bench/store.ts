@@ -1,0 +1,196 @@
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { open as openLmdb } from 'lmdb'
+import { openHome } from '../src/state/home.ts'
+import type { Change } from '../src/state/store.ts'
+import { compare, rate, scratch } from './harness.ts'
+import { makeHome, withStore, world } from './homes.ts'
+
+/**
+ * Without policy, and with no audit beyond the journal's own chain: those come with the daemon. Every put is sealed,
+ * hashed into the tree, MACed, durable and marked before it is acknowledged.
+ */
+const writers = 64
+const payload = new Uint8Array(1024).fill(7)
+
+export async function run(): Promise<void> {
+  const { directory, remove } = scratch()
+  try {
+    console.error('# store without policy and audit; every put durable and marked before it is acknowledged')
+    await oneWriter(directory)
+    await manyWriters(directory)
+    await opening(directory)
+  } finally {
+    remove()
+  }
+}
+
+async function oneWriter(directory: string): Promise<void> {
+  const count = 1000
+  const bench = { bench: 'store', unit: 'puts/s' } as const
+  const ours = (keeper: 'file' | 'none') => async (round: number) => {
+    const home = await makeHome(directory, `one-${keeper}-${round}-${Math.random()}`, keeper)
+    return withStore(home, store =>
+      rate(count, async () => {
+        for (let i = 0; i < count; i++) await store.putAtomic(`/state/${i % 100}`, payload)
+      }),
+    )
+  }
+  const sqlite = (elsewhere: boolean) => async () => {
+    const { insert, close } = openSqlite(directory)
+    const other = fs.openSync(path.join(directory, 'elsewhere'), 'w')
+    const block = Buffer.alloc(4096)
+    const figure = await rate(count, () => {
+      for (let i = 0; i < count; i++) {
+        insert(`/state/${i % 100}`, payload)
+        if (!elsewhere) continue
+        fs.writeSync(other, block, 0, block.length, (i % 2) * 4096)
+        fs.fdatasyncSync(other)
+      }
+    })
+    fs.closeSync(other)
+    close()
+    return figure
+  }
+  const name = '1 writer, 1 KiB'
+  await compare({
+    ...bench,
+    name,
+    against: 'node:sqlite WAL FULL',
+    ours: ours('file'),
+    theirs: sqlite(false),
+  })
+  const twice = 'node:sqlite WAL FULL and a second fdatasync elsewhere'
+  await compare({ ...bench, name, against: twice, ours: ours('file'), theirs: sqlite(true) })
+  const none = '1 writer, 1 KiB, keeper none'
+  await compare({
+    ...bench,
+    name: none,
+    against: 'node:sqlite WAL FULL',
+    ours: ours('none'),
+    theirs: sqlite(false),
+  })
+}
+
+async function manyWriters(directory: string): Promise<void> {
+  const each = 100
+  const count = writers * each
+  const bench = { bench: 'store', name: '64 writers, 1 KiB', unit: 'puts/s' } as const
+  const ours = async (round: number) => {
+    const home = await makeHome(directory, `many-${round}-${Math.random()}`)
+    return withStore(home, store =>
+      rate(count, () =>
+        inParallel(async writer => {
+          for (let i = 0; i < each; i++) await store.putAtomic(`/state/${writer}/${i % 10}`, payload)
+        }),
+      ),
+    )
+  }
+  const sqlite = async () => {
+    const { database, insert, close } = openSqlite(directory)
+    const audit = database.prepare('insert into audit(path, digest, chain) values (?, ?, ?)')
+    let chain = Buffer.alloc(32)
+    const figure = await rate(count, () => {
+      for (let i = 0; i < each; i++) {
+        database.exec('begin')
+        for (let writer = 0; writer < writers; writer++) {
+          const key = `/state/${writer}/${i % 10}`
+          const digest = createHash('sha256').update(payload).digest()
+          chain = createHash('sha256').update(chain).update(digest).digest()
+          insert(key, payload)
+          audit.run(key, digest, chain)
+        }
+        database.exec('commit')
+      }
+    })
+    close()
+    return figure
+  }
+  const lmdb = async (round: number) => {
+    const database = openLmdb({ path: path.join(directory, `lmdb-${round}-${Math.random()}`) })
+    const figure = await rate(count, () =>
+      inParallel(async writer => {
+        for (let i = 0; i < each; i++) {
+          await database.put(`/state/${writer}/${i % 10}`, payload)
+          await database.flushed
+        }
+      }),
+    )
+    await database.close()
+    return figure
+  }
+  const against = 'node:sqlite, transactions of 64 with SHA-256, chain hash and audit row'
+  await compare({ ...bench, against, ours, theirs: sqlite })
+  await compare({ ...bench, against: 'lmdb, flushed, bare', ours, theirs: lmdb })
+}
+
+async function opening(directory: string): Promise<void> {
+  for (const { name, size, count } of [
+    { name: 'open, 100 B records', size: 100, count: 400_000 },
+    { name: 'open, 1 KiB records', size: 1024, count: 100_000 },
+  ]) {
+    const home = await makeHome(directory, `open-${size}`)
+    await withStore(home, async store => {
+      const body = new Uint8Array(size).fill(1)
+      const batch = 1000
+      for (let at = 0; at < count; at += batch) {
+        const changes: Change[] = []
+        for (let i = at; i < at + batch; i++) changes.push({ put: `/state/${i % 200_000}`, payload: body })
+        await store.commit(changes)
+      }
+    })
+    const segments = path.join(home, 'segments')
+    const bytes = fs
+      .readdirSync(segments)
+      .reduce((sum, file) => sum + fs.statSync(path.join(segments, file)).size, 0)
+    const ours = async () => rate(count, async () => (await openHome(world, home)).close())
+    const theirs = async () =>
+      rate(count, () => {
+        for (const file of fs.readdirSync(segments))
+          createHash('sha256')
+            .update(fs.readFileSync(path.join(segments, file)))
+            .digest()
+      })
+    const bench = { bench: 'store', unit: 'records/s', rounds: 3 } as const
+    await compare({
+      ...bench,
+      name,
+      against: `SHA-256 of its own ${Math.round(bytes / 1e6)} MB`,
+      ours,
+      theirs,
+    })
+    const killed = async () => {
+      const child = spawnSync(process.execPath, [new URL('./killed.ts', import.meta.url).pathname, home])
+      if (child.signal !== 'SIGKILL') throw new Error(child.stderr.toString())
+      return ours()
+    }
+    await compare({
+      ...bench,
+      name: `${name}, after kill -9`,
+      against: 'the same after a clean close',
+      ours: killed,
+      theirs: ours,
+    })
+  }
+}
+
+function openSqlite(directory: string) {
+  const file = path.join(directory, `${Math.random()}.db`)
+  const database = new DatabaseSync(file)
+  database.exec('pragma journal_mode = wal; pragma synchronous = full')
+  database.exec('create table data(path text primary key, payload blob)')
+  database.exec('create table audit(id integer primary key, path text, digest blob, chain blob)')
+  const statement = database.prepare('insert or replace into data(path, payload) values (?, ?)')
+  return {
+    database,
+    insert: (key: string, value: Uint8Array) => void statement.run(key, value),
+    close: () => database.close(),
+  }
+}
+
+async function inParallel(work: (writer: number) => Promise<void>): Promise<void> {
+  await Promise.all(Array.from({ length: writers }, (_, writer) => work(writer)))
+}
