@@ -1,0 +1,91 @@
+import type { Exit } from './exits.ts'
+
+/** A row of the command table: all that help, documents and the parser know of a command. */
+export type Command = {
+  /** As typed: `init`, `peer add`. */
+  readonly name: string
+  /** Its arguments, each one required unless in brackets: `NAME IDENTITY`, `[PREFIX]`. */
+  readonly words: string
+  readonly summary: string
+  /** What to know before using it, in paragraphs. */
+  readonly about: readonly string[]
+  readonly options: readonly Option[]
+  readonly examples: readonly Example[]
+  /** The ways it can end. */
+  readonly exits: readonly Exit[]
+  /** What to read next: names of commands. */
+  readonly seeAlso: readonly string[]
+  /** Loaded when it is called for, so that small commands start fast. */
+  readonly load: () => Promise<Run>
+}
+
+export type Option = {
+  /** `--home DIR`, or `--json` for one without a value. */
+  readonly flag: string
+  readonly about: string
+  readonly required?: boolean
+}
+
+export type Example = { readonly line: string; readonly about: string }
+
+export type Run = (given: Given) => Promise<Exit>
+
+/** What was typed behind the command's name. */
+export class Given {
+  readonly words: readonly string[]
+  readonly #options: ReadonlyMap<string, string | true>
+
+  constructor(words: readonly string[], options: ReadonlyMap<string, string | true>) {
+    this.words = words
+    this.#options = options
+  }
+
+  /** The argument at `index`; the parser has seen to it that required ones are there. */
+  word(index: number): string {
+    const word = this.words[index]
+    if (word === undefined) throw new TypeError(`argument ${index} was not asked for`)
+    return word
+  }
+
+  text(name: string): string | undefined {
+    const value = this.#options.get(name)
+    return value === true ? undefined : value
+  }
+
+  /** A required option. */
+  needed(name: string): string {
+    const value = this.text(name)
+    if (value === undefined) throw new TypeError(`${name} was not asked for`)
+    return value
+  }
+
+  has(name: string): boolean {
+    return this.#options.has(name)
+  }
+
+  get json(): boolean {
+    return this.has('--json')
+  }
+}
+
+/** The caller's trouble before any work was begun. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+  readonly code = 'cli/USAGE'
+  readonly hint: string
+
+  constructor(message: string, hint: string) {
+    super(message)
+    this.hint = hint
+  }
+}
+
+/** No home where one was looked for. */
+export class NoHomeError extends Error {
+  override readonly name = 'NoHomeError'
+  readonly code = 'cli/NO_HOME'
+
+  constructor(home: string) {
+    super(`no home at ${home}`)
+  }
+}

@@ -1,0 +1,276 @@
+import type { Command, Option } from './command.ts'
+
+const home: Option = { flag: '--home DIR', about: 'the home; PAWL_HOME, or ~/.pawl, without it' }
+const anchor: Option = {
+  flag: '--anchor BASE',
+  about: 'where its anchor lies now, if it was moved; PAWL_ANCHOR says the same',
+}
+const json: Option = { flag: '--json', about: 'the answer for a program: one JSON object' }
+const jsonLines: Option = { flag: '--json', about: 'the answer for a program: JSON lines, each with a type' }
+const log: Option = { flag: '--log', about: 'what happens, as JSON lines on standard error' }
+
+/** What opening a home can end in. */
+const opening = ['failed', 'usage', 'refused', 'noHome', 'locked'] as const
+const reading = ['failed', 'usage', 'refused', 'noHome'] as const
+
+/** The command table: parser, help and docs/reference/cli.md are made from it. */
+export const commands: readonly Command[] = [
+  {
+    name: 'init',
+    words: '',
+    summary: 'make a home and its anchor',
+    about: [
+      'A home holds your identity, your peers and all state, sealed. Back it up as you like. Its anchor is a directory apart, with the key that opens the home and the mark that tells the newest home from an older copy. Never back the anchor up.',
+      'The anchor is made in BASE: --anchor, PAWL_ANCHOR, the first entry of STATE_DIRECTORY, XDG_STATE_HOME/pawl, /var/lib/pawl for root, or ~/.local/state/pawl. Missing directories are made, for you alone. If it is cut short, run it again: there is a home or none.',
+    ],
+    options: [
+      { flag: '--home DIR', about: 'where to make it; PAWL_HOME, or ~/.pawl, without it' },
+      { flag: '--anchor BASE', about: 'the directory that gets the anchor' },
+      {
+        flag: '--keeper KIND',
+        about:
+          'who keeps the mark: file (in the anchor, the default), or none (an older home is not noticed here)',
+      },
+      { flag: '--profile NAME', about: 'dev, staging, prod (the default) or high_security' },
+      json,
+    ],
+    examples: [
+      { line: 'pawl init', about: 'a home in ~/.pawl' },
+      {
+        line: 'pawl init --home /srv/orders/home --anchor /var/lib/pawl',
+        about: 'on two devices: then a snapshot of one of them put back is noticed, too',
+      },
+      { line: 'pawl init --json', about: 'prints home, anchor and identity as one object' },
+    ],
+    exits: ['done', 'failed', 'usage', 'refused'],
+    seeAlso: ['id', 'peer add', 'doctor'],
+    load: async () => (await import('./init.ts')).init,
+  },
+  {
+    name: 'id',
+    words: '',
+    summary: "print this home's identity",
+    about: [
+      'One line, pawl1: and 43 characters. Hand it to your peers over a way that nobody can change it on: whoever pins it talks to you and to nobody else.',
+    ],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl id', about: 'the line to hand over' },
+      { line: 'PAWL_HOME=/srv/orders/home pawl id --json', about: 'with the number of its newest record' },
+    ],
+    exits: ['done', ...reading],
+    seeAlso: ['peer add'],
+    load: async () => (await import('./id.ts')).id,
+  },
+  {
+    name: 'peer add',
+    words: 'NAME IDENTITY',
+    summary: "pin somebody else's identity to a name of your own",
+    about: [
+      'Take IDENTITY, the line that pawl id prints, from your peer and not from the network. NAME is 1 to 64 of A-Z a-z 0-9 . _ - and is never sent.',
+    ],
+    options: [home, anchor, json],
+    examples: [
+      {
+        line: 'pawl peer add bob pawl1:Ff0AIv1vT1YyIeySPqkFcbFzOJfTDFBbiBh3KYj_Yw8',
+        about: 'from now on bob is whoever holds the keys of this identity',
+      },
+      { line: 'pawl peer add bob "$(cat bob.id)"', about: 'from a file that bob gave you' },
+    ],
+    exits: ['done', ...opening],
+    seeAlso: ['id', 'peer list', 'send'],
+    load: async () => (await import('./peer.ts')).addPeerCommand,
+  },
+  {
+    name: 'peer list',
+    words: '',
+    summary: 'list the peers that are known',
+    about: ['One line each: name and identity.'],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl peer list', about: 'names and identities' },
+      { line: 'pawl peer list --json', about: 'the same as one object' },
+    ],
+    exits: ['done', ...reading],
+    seeAlso: ['peer add', 'peer remove'],
+    load: async () => (await import('./peer.ts')).listPeersCommand,
+  },
+  {
+    name: 'peer remove',
+    words: 'NAME',
+    summary: "forget a peer's name",
+    about: [
+      'Nothing is sent to that peer or taken from it any more. What was exchanged is remembered: if the same identity is added again, messages go on where they stopped.',
+    ],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl peer remove bob', about: 'bob is refused from now on' },
+      {
+        line: 'pawl peer remove bob && pawl peer add robert pawl1:...',
+        about: 'gives the same peer another name',
+      },
+    ],
+    exits: ['done', ...opening],
+    seeAlso: ['peer add', 'peer list'],
+    load: async () => (await import('./peer.ts')).removePeerCommand,
+  },
+  {
+    name: 'receive',
+    words: '',
+    summary: 'append the messages of a peer to a file, each exactly once',
+    about: [
+      'Runs until SIGTERM or Ctrl-C: then it finishes what it has in hand and ends. Run the same command again after a crash, or whatever else ended it: FILE never has a message twice, and none is missing.',
+      'FILE is made by the first run and belongs to Pawl while it receives: an existing file that is not empty is refused, and so is one that was shortened, replaced or added to by others.',
+      'Standard error says "listening on HOST:PORT" once it is ready. Only the peer named is served.',
+    ],
+    options: [
+      { flag: '--listen HOST:PORT', about: 'where to listen; port 0 takes a free one', required: true },
+      { flag: '--from NAME', about: 'the peer', required: true },
+      { flag: '--out FILE', about: 'the file to append to', required: true },
+      home,
+      anchor,
+      log,
+      jsonLines,
+    ],
+    examples: [
+      {
+        line: 'pawl receive --listen 0.0.0.0:7100 --from alice --out orders.txt',
+        about: "alice's lines, in order, each once",
+      },
+      {
+        line: 'pawl receive --listen [::1]:0 --from alice --out orders.txt --log',
+        about: 'a free port, and what happens',
+      },
+    ],
+    exits: ['done', ...opening, 'interrupted'],
+    seeAlso: ['send', 'peer add', 'doctor'],
+    load: async () => (await import('./receive.ts')).receive,
+  },
+  {
+    name: 'send',
+    words: 'FILE',
+    summary: 'send the lines of a file to a peer, each exactly once',
+    about: [
+      'Each line is a message, with its line end; any bytes will do, up to 16 MiB a line. It ends when the peer has acknowledged all of them, which it does when they are safely in its file.',
+      'What is sent is remembered by peer and FILE. The same command again goes on where it stopped, sends the lines that FILE grew by, or says that all is done. If the part already sent has changed, it refuses; --again sends all of FILE anew.',
+      'It needs a file that it can read again, so not standard input.',
+    ],
+    options: [
+      { flag: '--to HOST:PORT', about: 'where the peer listens', required: true },
+      { flag: '--peer NAME', about: 'the peer', required: true },
+      {
+        flag: '--again',
+        about: 'send all of FILE anew, whatever was sent before; once, not to go on after a crash',
+      },
+      {
+        flag: '--give-up SECONDS',
+        about: 'end after so long without contact, 60 by default; what is queued stays',
+      },
+      home,
+      anchor,
+      log,
+      jsonLines,
+    ],
+    examples: [
+      {
+        line: 'pawl send --to bob.example:7100 --peer bob orders.txt',
+        about: 'again after a crash: goes on',
+      },
+      {
+        line: 'pawl send --to bob.example:7100 --peer bob --give-up 5 orders.txt',
+        about: 'for a script that tries again later',
+      },
+      { line: 'pawl send --to [::1]:7100 --peer bob --json orders.txt', about: 'progress as JSON lines' },
+    ],
+    exits: ['done', ...opening, 'unreachable', 'interrupted'],
+    seeAlso: ['receive', 'peer add'],
+    load: async () => (await import('./send.ts')).send,
+  },
+  {
+    name: 'state put',
+    words: 'PATH FILE',
+    summary: 'keep the bytes of a file, sealed, under a path',
+    about: [
+      'When it returns, the record is on disk and marked: no crash loses it, and no older copy of the home hides it. PATH begins with /state/; FILE is at most 1 MiB, and - is standard input.',
+    ],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl state put /state/orders/last last.json', about: 'replaces what was there' },
+      { line: 'date | pawl state put /state/seen -', about: 'from standard input' },
+    ],
+    exits: ['done', ...opening],
+    seeAlso: ['state get', 'state list'],
+    load: async () => (await import('./state.ts')).put,
+  },
+  {
+    name: 'state get',
+    words: 'PATH',
+    summary: 'write the bytes kept under a path to standard output',
+    about: ['Exactly as they were put. Bytes that are no text are not written to a terminal.'],
+    options: [
+      { flag: '--out FILE', about: 'write them to a new file instead' },
+      home,
+      anchor,
+      { flag: '--json', about: 'one JSON object, the bytes in base64' },
+    ],
+    examples: [
+      { line: 'pawl state get /state/orders/last', about: 'to standard output' },
+      { line: 'pawl state get /state/picture --out picture.png', about: 'to a file' },
+    ],
+    exits: ['done', ...reading],
+    seeAlso: ['state put', 'state list'],
+    load: async () => (await import('./state.ts')).get,
+  },
+  {
+    name: 'state list',
+    words: '[PREFIX]',
+    summary: 'list the paths that begin with a prefix',
+    about: ['One path a line, in byte order; all of them without PREFIX.'],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl state list', about: 'everything under /state/' },
+      { line: 'pawl state list /state/orders/', about: 'what begins with it' },
+    ],
+    exits: ['done', ...reading],
+    seeAlso: ['state get'],
+    load: async () => (await import('./state.ts')).list,
+  },
+  {
+    name: 'doctor',
+    words: '',
+    summary: 'say what works here, and what would and would not be caught',
+    about: [
+      'Looks at Node, the home, its anchor, who may read them, the lock, the mark against the journal, and the clock. Each line is ok, warn or fail.',
+    ],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl doctor', about: 'before the first message, and when something is odd' },
+      { line: 'pawl doctor --home /srv/orders/home --json', about: 'for a monitor' },
+    ],
+    exits: ['done', 'failed', 'refused', 'noHome'],
+    seeAlso: ['init'],
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
+    name: 'demo',
+    words: '',
+    summary: 'the whole story, live: crashes, attacks, and exact balances at the end',
+    about: [
+      'Two homes in a temporary directory, a real receiver and a real sender. They are killed, replayed, tampered with, put back and cloned while a few thousand orders travel. Takes less than a minute.',
+    ],
+    options: [json],
+    examples: [
+      { line: 'pawl demo', about: 'to watch' },
+      { line: 'pawl demo --json', about: 'exit 0 only if every check held' },
+    ],
+    exits: ['done', 'failed', 'interrupted'],
+    seeAlso: ['init', 'send', 'receive'],
+    load: async () => {
+      const { demo } = await import('./demo.ts')
+      return given => demo({ json: given.json })
+    },
+  },
+]
+
+/** Shown by `pawl` alone. */
+export const commonCommands = ['init', 'id', 'peer add', 'receive', 'send'] as const

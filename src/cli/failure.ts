@@ -1,0 +1,147 @@
+import { BytesError } from '../bytes/bytes.ts'
+import { DiskError, type DiskFault } from '../host/disk.ts'
+import { MailboxError } from '../mailbox/error.ts'
+import { HookError } from '../node/hooks.ts'
+import { WireError, type WireFault } from '../node/wire.ts'
+import { type SessionCode, SessionError } from '../session/error.ts'
+import { SignatureError } from '../signature/error.ts'
+import { type StateCode, StateError } from '../state/error.ts'
+import { NoHomeError, UsageError } from './command.ts'
+import type { Exit } from './exits.ts'
+import { ExposedError } from './home.ts'
+
+/** What a command says when it does not end well: what happened, the code, what to do next, and how it ends. */
+export type Failure = {
+  readonly code: string
+  readonly message: string
+  readonly hint: string | undefined
+  readonly exit: Exit
+}
+
+type Rule = { readonly exit: Exit; readonly hint?: string }
+
+type Code =
+  | 'cli/NO_HOME'
+  | `state/${StateCode}`
+  | SessionCode
+  | `mailbox/${MailboxError['code']}`
+  | `signature/${SignatureError['code']}`
+  | `wire/${WireFault}`
+  | `disk/${DiskFault}`
+  | `hooks/${HookError['code']}`
+
+const again = 'run the same command again; what was queued or accepted is kept'
+const askThePeer = 'one end speaks another version, or something on the way changes what is sent'
+
+/** Every code, how the command ends, and what to do about it (D4). */
+const rules: Readonly<Record<Code, Rule>> = {
+  'cli/NO_HOME': { exit: 'noHome', hint: 'make one with: pawl init' },
+
+  'state/EINVAL': { exit: 'usage' },
+  'state/E2BIG': { exit: 'usage' },
+  'state/ENOENT': { exit: 'failed' },
+  'state/ENOSPC': { exit: 'failed', hint: `make room on the disk, then ${again}` },
+  'state/EPOISONED': { exit: 'failed', hint: `look after the disk, then ${again}` },
+  'state/EPERM': { exit: 'refused', hint: 'see who owns it, and whether it may be written' },
+  'state/EINTEGRITY': {
+    exit: 'refused',
+    hint: 'put back the newest whole copy of what is missing or damaged; nothing was changed',
+  },
+  'state/EROLLBACK': { exit: 'refused' },
+  'state/ELOCKED': {
+    exit: 'locked',
+    hint: 'one process uses a home at a time: wait for it to end, or stop it',
+  },
+  'state/EKEEPER': { exit: 'unreachable', hint: again },
+
+  'session/ROLLBACK': {
+    exit: 'refused',
+    hint: 'one end was put back to an older state, home and anchor together: put its newest home and anchor back',
+  },
+  'channel/UNKNOWN_IDENTITY': {
+    exit: 'refused',
+    hint: 'at the other end: pawl peer add NAME IDENTITY, with the line that pawl id prints here',
+  },
+  'channel/NO_ANSWER': {
+    exit: 'unreachable',
+    hint: 'nobody listens there, or whoever does has another identity than the one pinned: see that pawl receive runs, and compare pawl peer list with pawl id there; what is queued stays',
+  },
+  'channel/INTERNAL': { exit: 'failed', hint: `see what the other end says, then ${again}` },
+  'channel/CLOSED': { exit: 'failed', hint: again },
+  'channel/UNSUPPORTED': { exit: 'unsupported', hint: 'run the same version at both ends' },
+  'channel/PROTOCOL': { exit: 'refused', hint: askThePeer },
+  'channel/TOO_LARGE': { exit: 'refused', hint: askThePeer },
+  'channel/TAMPERED': { exit: 'refused', hint: askThePeer },
+  'channel/REPLAY': { exit: 'refused', hint: askThePeer },
+  'channel/DOWNGRADE': { exit: 'refused', hint: askThePeer },
+  'channel/HANDSHAKE_FAILED': { exit: 'refused', hint: askThePeer },
+  'channel/TRUNCATED': { exit: 'failed', hint: again },
+  'channel/EXHAUSTED': { exit: 'failed', hint: again },
+  'channel/STATE_CORRUPT': { exit: 'refused', hint: 'see what the other end says of its home' },
+  'channel/OVERLOADED': { exit: 'unreachable', hint: again },
+  'channel/TIMEOUT': { exit: 'unreachable', hint: again },
+
+  'mailbox/ROLLBACK': {
+    exit: 'refused',
+    hint: 'one end was put back to an older state, home and anchor together: put its newest home and anchor back',
+  },
+  'mailbox/SEQUENCE': { exit: 'refused', hint: askThePeer },
+  'mailbox/TOO_BIG': { exit: 'usage' },
+
+  'signature/EINVAL': { exit: 'usage', hint: 'an identity is the one line that pawl id prints' },
+  'signature/E2BIG': { exit: 'usage' },
+  'signature/EKEY': { exit: 'wrongKey' },
+
+  'wire/unreachable': { exit: 'unreachable' },
+  'wire/lost': { exit: 'unreachable', hint: again },
+  'wire/denied': { exit: 'failed', hint: 'choose another address or port; port 0 takes any that is free' },
+
+  'disk/missing': { exit: 'failed' },
+  'disk/exists': { exit: 'failed' },
+  'disk/locked': { exit: 'locked' },
+  'disk/full': { exit: 'failed', hint: `make room on the disk, then ${again}` },
+  'disk/denied': { exit: 'refused', hint: 'see who owns it, and whether it may be written' },
+  'disk/failed': { exit: 'failed' },
+
+  'hooks/EPERM': { exit: 'refused' },
+  'hooks/EINVAL': { exit: 'usage' },
+}
+
+export function explain(error: unknown): Failure {
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof UsageError) return { code: error.code, message, hint: error.hint, exit: 'usage' }
+  const code = codeOf(error)
+  if (code === undefined) return unexpected(message)
+  const { exit, hint } = rules[code]
+  return { code, message, hint: hintOf(error) ?? hint, exit }
+}
+
+/** A hint that knows more than the code does. */
+function hintOf(error: unknown): string | undefined {
+  if (error instanceof ExposedError) return error.remedy
+  if (!(error instanceof StateError) || error.code !== 'EROLLBACK') return undefined
+  const older = error.message.startsWith('the keeper') ? 'anchor' : 'home'
+  return `put the newer ${older} back: this one is an older copy, or a fork; nothing was changed or sent`
+}
+
+function codeOf(error: unknown): Code | undefined {
+  if (error instanceof SessionError || error instanceof NoHomeError || error instanceof ExposedError)
+    return error.code
+  if (error instanceof StateError) return `state/${error.code}`
+  if (error instanceof MailboxError) return `mailbox/${error.code}`
+  if (error instanceof SignatureError) return `signature/${error.code}`
+  if (error instanceof WireError) return `wire/${error.code}`
+  if (error instanceof DiskError) return `disk/${error.code}`
+  if (error instanceof HookError) return `hooks/${error.code}`
+  if (error instanceof BytesError) return 'state/EINTEGRITY' // what the store authenticated does not parse
+  return undefined
+}
+
+function unexpected(message: string): Failure {
+  return {
+    code: 'cli/UNEXPECTED',
+    message: `something went wrong that should not be possible: ${message}`,
+    hint: 'nothing that was acknowledged is lost; run it again with PAWL_DEBUG=1 to see where',
+    exit: 'failed',
+  }
+}

@@ -1,0 +1,106 @@
+import type { Command, Option } from './command.ts'
+import { commands, commonCommands } from './commands.ts'
+import { exits } from './exits.ts'
+
+const columns = 88
+
+/** One screen: what to type first. */
+export function overview(): string {
+  const rows = commonCommands.map(name => {
+    const { words, options, summary } = commandNamed(name)
+    return [usage(name, words, options), summary] as const
+  })
+  return [
+    'Pawl delivers messages exactly once, through crashes, and refuses a machine that was put back.',
+    '',
+    ...table(rows),
+    '',
+    'pawl COMMAND --help  teaches a command with examples',
+    'pawl --help          lists them all; pawl demo shows them at work',
+  ].join('\n')
+}
+
+/** `pawl --help`: every command, or those of one group. */
+export function list(group?: string): string {
+  const wanted = commands.filter(({ name }) => group === undefined || name.startsWith(`${group} `))
+  return [
+    `Usage: pawl ${group === undefined ? '' : `${group} `}COMMAND [OPTIONS]`,
+    '',
+    ...table(wanted.map(({ name, summary }) => [name, summary])),
+    '',
+    ...table([
+      ['--help', 'this, or with a command: its examples, options and exits'],
+      ['--version', 'which version this is'],
+    ]),
+    '',
+    ...wrap(`Exits: ${exitList(Object.values(exits))}.`),
+    '',
+    ...wrap(
+      'The answer is on standard output, everything else on standard error. PAWL_HOME names the home, PAWL_ANCHOR the base of its anchor. PAWL_DEBUG=1 adds where an unexpected error comes from.',
+    ),
+  ].join('\n')
+}
+
+/** `pawl COMMAND --help`. */
+export function help(command: Command): string {
+  const { name, words, summary, about, options, examples, seeAlso } = command
+  return [
+    `pawl ${name}: ${summary}`,
+    '',
+    `Usage: ${usage(name, words, options)}`,
+    ...about.flatMap(paragraph => ['', ...wrap(paragraph)]),
+    '',
+    'Examples:',
+    ...examples.flatMap(({ line, about }) => [`  ${line}`, ...wrap(about, '      ')]),
+    '',
+    'Options:',
+    ...table(
+      options.map(({ flag, about, required }) => [flag, required === true ? `${about} (required)` : about]),
+    ),
+    '',
+    ...wrap(`Exits: ${exitList(command.exits.map(exit => exits[exit]))}.`),
+    '',
+    `See also: ${seeAlso.map(other => `pawl ${other}`).join(', ')}`,
+  ].join('\n')
+}
+
+export function commandNamed(name: string): Command {
+  const command = commands.find(known => known.name === name)
+  if (command === undefined) throw new TypeError(`no command ${name}`)
+  return command
+}
+
+function usage(name: string, words: string, options: readonly Option[]): string {
+  const required = options.filter(option => option.required === true).map(({ flag }) => flag)
+  const optional =
+    options.length > required.length && required.length === 0 && words === '' ? ['[OPTIONS]'] : []
+  return ['pawl', name, ...required, ...optional, words].filter(part => part !== '').join(' ')
+}
+
+function exitList(list: readonly { readonly code: number; readonly meaning: string }[]): string {
+  return list.map(({ code, meaning }) => `${code} ${meaning}`).join('; ')
+}
+
+function table(rows: readonly (readonly [string, string])[]): string[] {
+  const left = Math.min(34, Math.max(...rows.map(([name]) => name.length)))
+  return rows.flatMap(([name, text]) => {
+    const indent = ' '.repeat(left + 4)
+    const lines = wrap(text, indent)
+    const head = `  ${name.padEnd(left)}  `
+    if (name.length > left) return [`  ${name}`, ...lines]
+    return lines.map((line, i) => (i === 0 ? head + line.trimStart() : line))
+  })
+}
+
+function wrap(text: string, indent = ''): string[] {
+  const lines: string[] = []
+  let line = indent
+  for (const word of text.split(' ')) {
+    if (line.length > indent.length && line.length + 1 + word.length > columns) {
+      lines.push(line)
+      line = indent
+    }
+    line += line.length === indent.length ? word : ` ${word}`
+  }
+  return [...lines, line]
+}

@@ -1,0 +1,107 @@
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { DiskError } from '../host/disk.ts'
+import type { KeeperKind } from '../mark/mark.ts'
+import { realClock } from '../node/clock.ts'
+import { realDisk } from '../node/disk.ts'
+import { openEntropy } from '../node/entropy.ts'
+import { refuseHooksIn } from '../node/hooks.ts'
+import { realPath } from '../node/path.ts'
+import { type Exposure, findExposure } from '../node/permissions.ts'
+import { StateError } from '../state/error.ts'
+import { homeExists, locate, openHome, type Reader, readHome, type World } from '../state/home.ts'
+import type { Store } from '../state/store.ts'
+import { type Given, NoHomeError } from './command.ts'
+
+/** What a command may do with a home that another process may be using. */
+export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'>
+
+export function realWorld(): World {
+  return { disk: realDisk, clock: realClock, entropy: openEntropy() }
+}
+
+/** `--home`, `PAWL_HOME`, `~/.pawl`. */
+export function homeNamed(given: Given): Promise<string> {
+  return realPath(given.text('--home') ?? (process.env.PAWL_HOME || join(homedir(), '.pawl')))
+}
+
+/** Where the anchor of a home that exists is looked for instead of where it was made. */
+export async function anchorBaseNamed(given: Given): Promise<string | undefined> {
+  const base = given.text('--anchor') ?? (process.env.PAWL_ANCHOR || undefined)
+  return base === undefined ? undefined : realPath(base)
+}
+
+/**
+ * The home, open for writing: everything that can be wrong with it is found here, before any network.
+ * @throws NoHomeError, ExposedError, HookError, StateError (ELOCKED while another process uses it)
+ */
+export async function openOwnHome(given: Given, world: World = realWorld()): Promise<Store> {
+  const { home, base } = await checkedHome(given)
+  const store = await openHome(world, home, base)
+  try {
+    refuseHooksIn(store.config.profile, process.env)
+  } catch (error) {
+    await store.close()
+    throw error
+  }
+  return store
+}
+
+/** The home to read: while another process uses it, as it stood at its mark. @throws as {@link openOwnHome} */
+export async function openHomeToRead(given: Given): Promise<ReadableHome> {
+  try {
+    return await openOwnHome(given)
+  } catch (error) {
+    if (!(error instanceof StateError && error.code === 'ELOCKED')) throw error
+    const { home, base } = await checkedHome(given)
+    const reader = await readHome(realWorld(), home, base)
+    refuseHooksIn(reader.config.profile, process.env)
+    return reader
+  }
+}
+
+async function checkedHome(
+  given: Given,
+): Promise<{ readonly home: string; readonly base: string | undefined }> {
+  const home = await homeNamed(given)
+  if (!(await homeExists(realDisk, home))) throw new NoHomeError(home)
+  const base = await anchorBaseNamed(given)
+  const { anchorPath } = await locate(realDisk, home, base)
+  for (const directory of [home, anchorPath]) {
+    const exposure = await exposureOf(directory)
+    if (exposure !== undefined) throw new ExposedError(exposure)
+  }
+  return { home, base }
+}
+
+/** As {@link findExposure}; a directory that is gone is for the opening to judge. */
+export async function exposureOf(directory: string): Promise<Exposure | undefined> {
+  try {
+    return await findExposure(directory)
+  } catch (error) {
+    if (error instanceof DiskError && error.code === 'missing') return undefined
+    throw error
+  }
+}
+
+/** Others can get at the home or the anchor (S2): nothing is opened. */
+export class ExposedError extends Error {
+  override readonly name = 'ExposedError'
+  readonly code = 'state/EPERM'
+  readonly remedy: string
+
+  constructor({ path, problem, remedy }: Exposure) {
+    super(`${path}: ${problem}`)
+    this.remedy = remedy
+  }
+}
+
+/** What the keeper, and a device of the anchor's own, would and would not catch (S4). */
+export function describeDevices(sameDevice: boolean, keeper: KeeperKind): string {
+  if (keeper === 'none')
+    return 'keeper none: an older copy of the home put back is not noticed here, only by the next peer'
+  const both = 'home and anchor put back together are noticed by the next peer only'
+  return sameDevice
+    ? `the anchor is on the same device as the home: an older home put back alone is refused; a snapshot of the device brings back both, and ${both}`
+    : `the anchor is on another device than the home: an older home, or a snapshot of its device, put back is refused; ${both}`
+}

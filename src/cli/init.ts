@@ -1,0 +1,110 @@
+import { homedir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { realDisk } from '../node/disk.ts'
+import { refuseHooksIn } from '../node/hooks.ts'
+import { realPath } from '../node/path.ts'
+import { firstIdentity } from '../session/own-identity.ts'
+import { identityText } from '../signature/identity.ts'
+import { type Config, profiles } from '../state/config.ts'
+import { createHome, homeExists } from '../state/home.ts'
+import { type Given, type Run, UsageError } from './command.ts'
+import { describeDevices, homeNamed, realWorld } from './home.ts'
+import { answer, answerJson, say } from './output.ts'
+
+/** Makes a home and its anchor, whole or not at all. */
+export const init: Run = async given => {
+  const config = configOf(given)
+  refuseHooksIn(config.profile, process.env)
+  const home = await homeNamed(given)
+  const anchorBase = await newAnchorBase(given)
+  await refuseToMake(home, anchorBase)
+  await makeDirectories(dirname(home))
+  await makeDirectories(anchorBase)
+  const { identity, records } = firstIdentity()
+  const { anchor } = await createHome(realWorld(), { home, anchorBase, config, first: records })
+
+  const sameDevice = await onOneDevice(home, anchor)
+  const text = identityText(identity.id)
+  if (given.json)
+    await answerJson({
+      home,
+      anchor,
+      sameDevice,
+      keeper: config.keeper,
+      profile: config.profile,
+      identity: text,
+    })
+  else {
+    await answer(`home      ${home}\nanchor    ${anchor}\nidentity  ${text}`)
+    say(describeDevices(sameDevice, config.keeper))
+    say('back the home up as you like, and never the anchor: without it the home does not open')
+  }
+  return 'done'
+}
+
+function configOf(given: Given): Config {
+  const profileName = given.text('--profile') ?? 'prod'
+  const profile = profiles.find(known => known === profileName)
+  if (profile === undefined)
+    throw new UsageError(`no profile ${JSON.stringify(profileName)}`, `one of ${profiles.join(', ')}`)
+  const keeper = given.text('--keeper') ?? 'file'
+  if (/^(tpm|witness|etcd|postgres)(:|$)/.test(keeper))
+    throw new UsageError(`keeper ${keeper} is not in this release`, 'use --keeper file, or none')
+  if (keeper !== 'file' && keeper !== 'none')
+    throw new UsageError(`no keeper ${JSON.stringify(keeper)}`, 'use --keeper file, or none')
+  if (profile === 'high_security')
+    throw new UsageError(
+      `profile high_security refuses keeper ${keeper} alone, and keepers outside the machine do not exist in this release`,
+      'use --profile prod with --keeper file, and a --anchor on another device',
+    )
+  return { keeper, profile }
+}
+
+/** The first of: `--anchor`, PAWL_ANCHOR, STATE_DIRECTORY, XDG_STATE_HOME/pawl, and the usual place. */
+function newAnchorBase(given: Given): Promise<string> {
+  const { PAWL_ANCHOR, STATE_DIRECTORY, XDG_STATE_HOME } = process.env
+  const ofService = STATE_DIRECTORY?.split(':')[0]
+  const usual = process.geteuid?.() === 0 ? '/var/lib/pawl' : join(homedir(), '.local/state/pawl')
+  const base =
+    given.text('--anchor') ??
+    (PAWL_ANCHOR || ofService || (XDG_STATE_HOME ? join(XDG_STATE_HOME, 'pawl') : usual))
+  return realPath(base)
+}
+
+async function refuseToMake(home: string, anchorBase: string): Promise<void> {
+  if (await homeExists(realDisk, home))
+    throw new UsageError(
+      `a home stands at ${home} already`,
+      'pawl id prints its identity; --home names another',
+    )
+  const found = await realDisk.stat(home)
+  if (found !== undefined && (found.kind !== 'directory' || (await realDisk.list(home)).length > 0))
+    throw new UsageError(`${home} is not an empty directory`, 'name another with --home')
+  if (isWithin(anchorBase, home))
+    throw new UsageError(
+      `the anchor would lie inside the home, so every copy of the home would take it along: ${anchorBase}`,
+      'name a directory apart with --anchor',
+    )
+  // The anchor is a directory of its own below the base, so only a home further down could lie in it.
+  if (/^[0-9a-f]{64}(\/|$)/.test(home.slice(`${anchorBase}/`.length)) && isWithin(home, anchorBase))
+    throw new UsageError(`the home would lie inside an anchor: ${home}`, 'name a directory apart with --home')
+}
+
+function isWithin(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`)
+}
+
+/** For the owner alone; what exists is left as it is. */
+async function makeDirectories(path: string): Promise<void> {
+  const found = await realDisk.stat(path)
+  if (found?.kind === 'directory') return
+  if (found !== undefined) throw new UsageError(`${path} is not a directory`, 'name another place')
+  const parent = dirname(path)
+  await makeDirectories(parent)
+  await realDisk.makeDirectory(path)
+  await realDisk.syncDirectory(parent)
+}
+
+async function onOneDevice(home: string, anchor: string): Promise<boolean> {
+  return (await realDisk.stat(home))?.device === (await realDisk.stat(anchor))?.device
+}

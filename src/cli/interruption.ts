@@ -1,0 +1,23 @@
+import { exits } from './exits.ts'
+
+type Wish = 'SIGINT' | 'SIGTERM'
+
+let wished: ((wish: Wish) => void) | undefined
+let asked = false
+
+/**
+ * What Ctrl-C and SIGTERM do: end at once, which loses nothing that was acknowledged, unless the command in hand has
+ * said how it wants to end. Asked a second time, it ends at once all the same.
+ */
+export function watchSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => {
+      if (wished === undefined || asked) process.exit(exits.interrupted.code)
+      asked = true
+      wished(signal)
+    })
+}
+
+export function onInterruption(then: (wish: Wish) => void): void {
+  wished = then
+}

@@ -1,0 +1,150 @@
+import type { Wire } from '../host/wire.ts'
+import { type Correspondent, openCorrespondent, serve } from '../mailbox/courier.ts'
+import { MailboxError } from '../mailbox/error.ts'
+import { OutFile } from '../mailbox/out-file.ts'
+import { realName } from '../node/path.ts'
+import { type Listener, listen } from '../node/tcp.ts'
+import { placeOf } from '../node/wire.ts'
+import type { Endpoint } from '../session/connection.ts'
+import { SessionError } from '../session/error.ts'
+import { openIdentity } from '../session/own-identity.ts'
+import { findPeer } from '../session/peers.ts'
+import type { Run } from './command.ts'
+import type { Exit } from './exits.ts'
+import { openOwnHome, realWorld } from './home.ts'
+import { onInterruption } from './interruption.ts'
+import { logOf } from './log.ts'
+import { answer, answerJson, counted, size } from './output.ts'
+import { parsePlace } from './place.ts'
+
+/** Wires whose other end has not proved who it is; one more is dropped as it comes. */
+const strangersMax = 64
+
+/** How long a peer may take over the last acknowledgement and its goodbye. */
+const goodbyeMsMax = 3_000
+
+export const receive: Run = async given => {
+  const place = parsePlace(given.needed('--listen'), '--listen')
+  const path = await realName(given.needed('--out'))
+  const world = realWorld()
+  const store = await openOwnHome(given, world)
+  try {
+    const peer = await findPeer(store, given.needed('--from'))
+    const log = logOf(given)
+    const endpoint: Endpoint = { ...world, store, own: await openIdentity(store), log }
+    const from = await openCorrespondent(endpoint, peer, 'server')
+    const out = await OutFile.open(world.disk, store, peer.id, path)
+    const reception = new Reception(endpoint, from, out)
+    onInterruption(signal => reception.stop(signal === 'SIGINT' ? 'interrupted' : 'done'))
+    const listener = await listen(place.host, place.port, wire => reception.take(wire), { log })
+    process.stderr.write(`listening on ${placeOf(listener.host, listener.port)}\n`)
+    if (given.json) await answerJson({ type: 'listening', host: listener.host, port: listener.port })
+    const exit = await reception.run(listener, given.json)
+    const { messages } = reception
+    if (given.json) await answerJson({ type: 'done', messages, length: out.length, out: path })
+    else
+      await answer(
+        `${counted(messages, 'message')} of ${peer.name} received; ${path} has ${size(out.length)}`,
+      )
+    await out.close()
+    return exit
+  } finally {
+    await store.close()
+  }
+}
+
+/** One run of `pawl receive`: wires come, batches go into the file, until it is told to stop or may not go on. */
+class Reception {
+  messages = 0
+  readonly #endpoint: Endpoint
+  readonly #from: Correspondent
+  readonly #out: OutFile
+  readonly #strangers = new Set<Wire>()
+  readonly #known = new Set<Wire>()
+  readonly #links = new Set<Promise<void>>()
+  #stopping = false
+  #exit: Exit = 'done'
+
+  constructor(endpoint: Endpoint, from: Correspondent, out: OutFile) {
+    this.#endpoint = endpoint
+    this.#from = from
+    this.#out = out
+  }
+
+  /** What is in hand is still accepted, written and acknowledged. */
+  stop(exit: Exit): void {
+    this.#exit = exit
+    this.#end()
+  }
+
+  take(wire: Wire): void {
+    if (this.#stopping || this.#strangers.size >= strangersMax) {
+      this.#endpoint.log.event('receive/turned-away', { remote: wire.remote })
+      wire.abort()
+      return
+    }
+    const link = this.#serve(wire).finally(() => this.#links.delete(link))
+    this.#links.add(link)
+  }
+
+  /** @throws what ends the reception: a rollback seen at either end, or a file or store that takes no more */
+  async run(listener: Listener, json: boolean): Promise<Exit> {
+    const { inbox } = this.#from.mailbox
+    try {
+      for await (const batch of inbox.batches()) {
+        await this.#out.append(batch)
+        this.messages += batch.messages.length
+        const { length } = this.#out
+        if (json)
+          await answerJson({ type: 'received', first: batch.first, messages: batch.messages.length, length })
+      }
+      await this.#sayGoodbye()
+      return this.#exit
+    } finally {
+      this.#end()
+      void listener.close()
+      for (const wire of [...this.#strangers, ...this.#known]) wire.abort()
+      await Promise.allSettled(this.#links)
+    }
+  }
+
+  async #serve(wire: Wire): Promise<void> {
+    const { log } = this.#endpoint
+    this.#strangers.add(wire)
+    try {
+      await serve(this.#endpoint, wire, [this.#from], ({ party }) => {
+        this.#strangers.delete(wire)
+        this.#known.add(wire)
+        log.event('receive/connected', { peer: party.peer.name, remote: wire.remote })
+      })
+    } catch (error) {
+      const message = error instanceof Error ? error.message : 'failed'
+      log.event('receive/connection-failed', { remote: wire.remote, message })
+      if (isRollback(error)) this.#end(error)
+    } finally {
+      this.#strangers.delete(wire)
+      this.#known.delete(wire)
+    }
+  }
+
+  #end(failure?: unknown): void {
+    this.#stopping = true
+    this.#from.mailbox.inbox.close(failure)
+  }
+
+  /** Once around the event loop the acknowledgement of the last batch is on its way; then the end is said. */
+  async #sayGoodbye(): Promise<void> {
+    const { clock } = this.#endpoint
+    await new Promise<void>(resolve => setImmediate(resolve))
+    const { live } = this.#from.party
+    if (live === undefined) return
+    const goodbye = live.close(0, 'the receiver stops').catch(() => undefined)
+    await Promise.race([goodbye, new Promise<void>(resolve => clock.after(goodbyeMsMax, resolve))])
+  }
+}
+
+/** Either end was turned back, by the word of an end that has proved who it is. */
+function isRollback(error: unknown): boolean {
+  if (error instanceof MailboxError) return error.code === 'ROLLBACK'
+  return error instanceof SessionError && error.code === 'session/ROLLBACK' && error.trusted
+}

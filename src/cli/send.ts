@@ -1,0 +1,71 @@
+import { openCorrespondent } from '../mailbox/courier.ts'
+import { realDisk } from '../node/disk.ts'
+import { realPath } from '../node/path.ts'
+import { openIdentity } from '../session/own-identity.ts'
+import { findPeer } from '../session/peers.ts'
+import { type Given, type Run, UsageError } from './command.ts'
+import { openOwnHome, realWorld } from './home.ts'
+import { onInterruption } from './interruption.ts'
+import { logOf } from './log.ts'
+import { answer, answerJson, count, counted } from './output.ts'
+import { parsePlace } from './place.ts'
+import { Progress } from './progress.ts'
+import { Sending } from './sending.ts'
+
+const giveUpSecondsDefault = 60
+const giveUpSecondsMax = 1_000_000
+
+export const send: Run = async given => {
+  const to = parsePlace(given.needed('--to'), '--to')
+  const giveUpMs = giveUpSeconds(given) * 1000
+  const path = await inputPath(given.word(0))
+  const world = realWorld()
+  const store = await openOwnHome(given, world)
+  try {
+    const peer = await findPeer(store, given.needed('--peer'))
+    const own = await openIdentity(store)
+    const endpoint = { ...world, store, own, log: logOf(given) }
+    const correspondent = await openCorrespondent(endpoint, peer, 'client')
+    const sending = new Sending(endpoint, correspondent, { path, to, giveUpMs, again: given.has('--again') })
+    onInterruption(() => sending.stop())
+    const progress = new Progress(world.clock, given.json, () => sending.figures)
+    progress.start()
+    const exit = await sending.run().finally(() => progress.end())
+    if (exit === 'done') await report(given, peer.name, path, sending)
+    return exit
+  } finally {
+    await store.close()
+  }
+}
+
+async function report(given: Given, peer: string, file: string, sending: Sending): Promise<void> {
+  const { lines, queued, alreadyDelivered } = sending
+  if (given.json) await answerJson({ type: 'done', peer, file, lines, queued, alreadyDelivered })
+  else if (lines === 0) await answer(`nothing to send: ${file} is empty`)
+  else if (alreadyDelivered)
+    await answer(`nothing to send: ${peer} has acknowledged all ${counted(lines, 'line')} of ${file} before`)
+  else
+    await answer(
+      `${peer} has acknowledged all ${counted(lines, 'line')} of ${file}; ${count(queued)} of them new in this run`,
+    )
+}
+
+function giveUpSeconds(given: Given): number {
+  const text = given.text('--give-up')
+  if (text === undefined) return giveUpSecondsDefault
+  const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
+  if (!(seconds <= giveUpSecondsMax))
+    throw new UsageError(`--give-up takes seconds, not ${JSON.stringify(text)}`, 'for example --give-up 60')
+  return seconds
+}
+
+/** The real path: a job is known by it. Only what can be read again can be resumed. */
+async function inputPath(name: string): Promise<string> {
+  const hint = 'a file can be read again after a crash; write what you have to one'
+  if (name === '-') throw new UsageError('standard input cannot be resumed', hint)
+  const path = await realPath(name)
+  const found = await realDisk.stat(path)
+  if (found === undefined) throw new UsageError(`no file ${path}`, 'name one that exists')
+  if (found.kind !== 'file') throw new UsageError(`${path} is no regular file`, hint)
+  return path
+}

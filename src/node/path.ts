@@ -1,0 +1,23 @@
+import fs from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { errnoOf } from './errno.ts'
+import { settled } from './file.ts'
+
+/** Absolute and without symbolic links, as far as the path exists; what does not exist yet is appended as written. */
+export async function realPath(path: string): Promise<string> {
+  const place = resolve(path)
+  const found = await settled<string | undefined>('realpath', place, done =>
+    fs.realpath.native(place, (error, real) =>
+      errnoOf(error) === 'ENOENT' ? done(null, undefined) : done(error, real),
+    ),
+  )
+  if (found !== undefined) return found
+  const parent = dirname(place)
+  return parent === place ? place : join(await realPath(parent), basename(place))
+}
+
+/** The real path of the directory that a file lies in, and the file's own name: a link of that name stays one. */
+export async function realName(path: string): Promise<string> {
+  const place = resolve(path)
+  return join(await realPath(dirname(place)), basename(place))
+}
