@@ -8,7 +8,7 @@ import { fileMode } from './file.ts'
 const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants
 
 // Two that start at once can each keep the other out for a moment; waiting settles who is first.
-const contendMs = 100
+const contendMs = 250
 
 // A lock that nobody refers to any more must not be collected, since SQLite would let go of it.
 const held = new Set<DatabaseSync>()
@@ -46,14 +46,24 @@ function makeIfMissing(place: string): void {
 function exclusive(place: string): DatabaseSync {
   let database: DatabaseSync | undefined
   try {
-    database = new DatabaseSync(place, { timeout: contendMs })
+    database = new DatabaseSync(place, { timeout: 0 })
     // On this connection only. A journal file would be left behind by a kill, and could not be made on a full disk.
     database.exec('PRAGMA journal_mode = MEMORY')
-    database.exec('BEGIN EXCLUSIVE')
+    begin(database, place)
     return database
   } catch (error) {
     database?.close()
     throw lockError(place, error)
+  }
+}
+
+function begin(database: DatabaseSync, place: string): void {
+  try {
+    database.exec('BEGIN EXCLUSIVE')
+  } catch (error) {
+    if (faultOf(error) !== 'locked' || holderOf(place) !== undefined) throw error
+    database.exec(`PRAGMA busy_timeout = ${contendMs}`)
+    database.exec('BEGIN EXCLUSIVE')
   }
 }
 
@@ -67,17 +77,20 @@ const faults: Readonly<Record<number, DiskFault>> = {
 }
 
 function lockError(place: string, cause: unknown): DiskError {
-  const fault = faults[resultOf(cause) & 0xff] ?? 'failed'
+  const fault = faultOf(cause)
   if (fault !== 'locked') return new DiskError(fault, `lock ${place}: ${String(cause)}`, { cause })
   const pid = holderOf(place)
   const whom = pid === undefined ? 'another process' : `process ${pid}`
   return new DiskError('locked', `lock ${place}: held by ${whom}`, { cause })
 }
 
-function resultOf(cause: unknown): number {
-  if (!(cause instanceof Error) || !('errcode' in cause)) return 0
-  return typeof cause.errcode === 'number' ? cause.errcode : 0
+function faultOf(cause: unknown): DiskFault {
+  if (!(cause instanceof Error) || !('errcode' in cause) || typeof cause.errcode !== 'number') return 'failed'
+  return faults[cause.errcode & 0xff] ?? 'failed'
 }
+
+// The last byte of the range that SQLite locks; whoever has it for writing is in, and not merely trying.
+const lastByte = '1073742335'
 
 // A line of /proc/locks: `1: POSIX  ADVISORY  WRITE 5304 fe:00:2163293 1073741824 1073742335`.
 function holderOf(place: string): number | undefined {
@@ -87,8 +100,8 @@ function holderOf(place: string): number | undefined {
     const minor = (dev & 0xffn) | ((dev >> 12n) & 0xffffff00n)
     const file = `${hex2(major)}:${hex2(minor)}:${ino}`
     for (const line of fs.readFileSync('/proc/locks', 'latin1').split('\n')) {
-      const [, , , access, pid, where] = line.split(/\s+/)
-      if (access === 'WRITE' && where === file && Number(pid) > 0) return Number(pid)
+      const [, , , access, pid, where, , last] = line.split(/\s+/)
+      if (access === 'WRITE' && where === file && last === lastByte && Number(pid) > 0) return Number(pid)
     }
   } catch {
     // Only a courtesy: without /proc the refusal stands, unnamed.
