@@ -5,7 +5,7 @@ import { after, before } from 'node:test'
 import { gcm } from '@noble/ciphers/aes.js'
 import { concat, equal } from '../../src/bytes/bytes.ts'
 import type { Positions } from '../../src/channel/block.ts'
-import { encodeHeader, type FrameType, nonceOf } from '../../src/channel/frame.ts'
+import { encodeHeader, type FrameType, headerBytes, nonceOf } from '../../src/channel/frame.ts'
 import {
   type Action,
   afterCommit,
@@ -21,6 +21,7 @@ import {
   step as realStep,
   type State,
   type Step,
+  secretsOf,
   startClient,
   startServer,
   type Verdict,
@@ -97,20 +98,28 @@ export class End {
   sent: Uint8Array[] = []
   ending: Ending | undefined
   superseded = false
+  /** Every secret that was the channel's at some time. */
+  readonly secrets = new Set<Secret>()
   readonly reader = new FrameReader()
 
   constructor(first: Step, home: Home, options: Options) {
     this.home = home
     this.options = options
     this.state = first.state
+    this.note(secretsOf(first.state))
     this.perform(first.actions)
   }
 
   give(event: Event): this {
     const next = (this.options.step ?? step)(this.state, event)
     this.state = next.state
+    this.note(secretsOf(next.state))
     this.perform(next.actions)
     return this
+  }
+
+  note(secrets: readonly Secret[]): void {
+    for (const secret of secrets) this.secrets.add(secret)
   }
 
   arrive(bytes: Uint8Array): this {
@@ -162,18 +171,23 @@ export class End {
         this.give({ kind: 'verified', good })
         break
       }
-      case 'decide':
+      case 'decide': {
+        const memory = copied(home.memory)
+        this.note(memory.secrets.map(({ res }) => res))
         this.give({
           kind: 'decided',
-          memory: copied(home.memory),
+          memory,
           positions: home.positions,
           verdict: home.verdict,
         })
         break
+      }
       case 'judge-positions':
         this.give({ kind: 'positions-judged', verdict: home.verdict })
         break
       case 'commit': {
+        // From here on it is the driver's.
+        this.secrets.delete(action.secret.res)
         const kept = afterCommit(home.memory, action)
         if (kept === undefined) this.give({ kind: 'close-requested', reason: 72, text: 'superseded' })
         else {
@@ -288,6 +302,14 @@ export function forged(
   const { type, plaintext } = frame
   const header = encodeHeader({ type, sessionId, epoch, seq, payloadBytes: plaintext.length + 16 })
   return concat(header, gcm(traffic.key.bytes, nonceOf(epoch, seq), header).encrypt(plaintext))
+}
+
+/** What the holder of a key reads in a frame. */
+export function opened(traffic: Traffic, frame: Uint8Array): Uint8Array {
+  const header = frame.subarray(0, headerBytes)
+  return gcm(traffic.key.bytes, nonceOf(traffic.epoch, traffic.seq + 1), header).decrypt(
+    frame.subarray(headerBytes),
+  )
 }
 
 export function bytesOf(text: string): Uint8Array {

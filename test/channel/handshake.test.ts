@@ -4,7 +4,7 @@ import { suite, test } from 'node:test'
 import { concat, equal, utf8 } from '../../src/bytes/bytes.ts'
 import { plainFrame } from '../../src/channel/frame.ts'
 import { encodeClientHello } from '../../src/channel/hello.ts'
-import { exportFrom, secretsOf } from '../../src/channel/index.ts'
+import { exportFrom } from '../../src/channel/index.ts'
 import { encodeMessage } from '../../src/channel/message.ts'
 import { suites } from '../../src/crypto/suite.ts'
 import { signAs, verifyFrom } from '../../src/signature/hybrid.ts'
@@ -16,6 +16,7 @@ import {
   carol,
   client,
   connected,
+  type End,
   entropy,
   home,
   pair,
@@ -304,22 +305,49 @@ suite('what is offered', () => {
   })
 })
 
-test('every secret of a channel is wiped when it ends, at both ends, wherever it ends', () => {
-  for (const stop of ['sign', 'verify', 'decide', 'judge-positions', 'commit'] as const) {
-    const made = run(pair({ hold: [stop] }))
-    for (const end of [made.client, made.server]) {
-      const secrets = secretsOf(end.state)
-      end.give({ kind: 'wire-ended' })
-      assert.equal(end.state.name, 'closed')
-      for (const secret of secrets) assert.throws(() => secret.bytes, TypeError)
+suite('secrets are wiped', () => {
+  const alive = (end: End): number =>
+    [...end.secrets].filter(secret => {
+      try {
+        return secret.bytes.length > 0
+      } catch {
+        return false
+      }
+    }).length
+
+  test('wherever a handshake ends, at both ends, with the answer that comes too late', () => {
+    for (const stop of ['sign', 'verify', 'decide', 'judge-positions', 'commit'] as const) {
+      const at = { client: home(alice), server: home(bob) }
+      const before = connected({}, at)
+      before.client.send(bytesOf('heard'))
+      run(before)
+      const made = run(pair({ hold: [stop] }, at))
+      for (const end of [made.client, made.server]) {
+        assert.ok(alive(end) > 0 || end.state.name === 'server-waits-hello')
+        end.give({ kind: 'wire-ended' })
+        assert.equal(end.state.name, 'closed')
+        for (const action of end.held) if (action.kind !== 'commit') end.answer(action)
+        for (const action of end.log) if (action.kind === 'commit') end.secrets.delete(action.secret.res)
+        assert.equal(alive(end), 0, stop)
+      }
     }
-  }
-  const { client, server } = connected()
-  const secrets = [...secretsOf(client.state), ...secretsOf(server.state)]
-  assert.equal(secrets.length, 3 + 4)
-  client.give({ kind: 'close-requested', reason: 0, text: '' })
-  run({ client, server })
-  for (const secret of secrets) assert.throws(() => secret.bytes, TypeError)
+  })
+
+  test('when a session stands only its own are left, and the key for a refused SDONE until the client is heard', () => {
+    const at = { client: home(alice), server: home(bob) }
+    for (let session = 0; session < 2; session++) {
+      const { client, server } = connected({}, at)
+      // Two keys and the exporter; the server has one more.
+      assert.deepEqual([alive(client), alive(server)], [3, 4])
+      client.send(bytesOf('heard'))
+      run({ client, server })
+      assert.deepEqual([alive(client), alive(server)], [3, 3])
+      client.give({ kind: 'close-requested', reason: 0, text: '' })
+      assert.equal(alive(client), 1)
+      run({ client, server })
+      assert.deepEqual([alive(client), alive(server)], [0, 0])
+    }
+  })
 })
 
 test('a state that is used twice is an assertion, not a repeated nonce', () => {

@@ -16,6 +16,7 @@ import {
   forged,
   home,
   type Options,
+  opened,
   type Pair,
   pair,
   run,
@@ -94,6 +95,30 @@ function expectedReasons(flight: number, at: number): readonly number[] {
   if (flight === 2) return [13, 52, 50, 20, 10]
   return [20]
 }
+
+suite('one byte changed by somebody who has the keys of the handshake', () => {
+  for (const { flight, direction, index } of flights.slice(2)) {
+    test(`anywhere in the plaintext of flight ${flight}: refused, and its last MAC by 50`, () => {
+      const length = (sizes.get(flight) ?? 0) - headerBytes - 16
+      for (const at of positions(length, 7)) {
+        const made = pair()
+        run(made, (way, count, frame) => {
+          if (way !== direction || count !== index) return [frame]
+          const { state } = way === 'to server' ? made.server : made.client
+          assert.ok('receive' in state)
+          const plaintext = opened(state.receive, frame)
+          plaintext[at] = (plaintext[at] ?? 0) ^ 1
+          return [forged(state.receive, { type: frameTypes.handshake, plaintext })]
+        })
+        const { receiver } = settle(made, direction)
+        const reasons = at >= length - 64 ? [50] : [13, 50, 51, 72]
+        assert.ok(reasons.includes(receiver.ending?.reason ?? -1), `byte ${at}: ${receiver.ending?.reason}`)
+        assert.equal(receiver.ending?.by, 'us', `byte ${at}`)
+        assert.equal(receiver.count('established') + receiver.count('commit'), 0)
+      }
+    })
+  }
+})
 
 suite('cut off', () => {
   for (const { flight, direction, index } of flights) {
