@@ -239,6 +239,38 @@ test('a write cut short is carried on, and one that makes no progress is an erro
   }
 })
 
+test('a read cut short is carried on, also when the file is being closed', async t => {
+  const missing = reasonNotTo('strace', '-o', '/dev/null', 'true')
+  if (missing !== undefined) return t.skip(missing)
+  const path = join(scratch(t), 'a')
+  fs.writeFileSync(path, bytes(3000))
+  const child = start(
+    `import { realDisk as disk } from 'SRC/disk.ts'
+     const file = await disk.open(process.env.FILE, { access: 'read' })
+     const into = new Uint8Array(4000)
+     const reading = file.read(into, 0).catch(error => error.message)
+     await file.close()
+     console.log(await reading, into.filter(byte => byte === 7).length)`,
+    {
+      before: [
+        'strace',
+        '-f',
+        '-o',
+        '/dev/null',
+        '-P',
+        path,
+        '-e',
+        'trace=pread64',
+        '-e',
+        'inject=pread64:retval=1000:when=1',
+      ],
+      env: { ...process.env, FILE: path, UV_THREADPOOL_SIZE: '1' },
+    },
+  )
+  const { out, err } = await ending(child)
+  assert.equal(out, '3000 2000\n', err)
+})
+
 test('syncDirectory syncs the directory itself', async t => {
   const missing = reasonNotTo('strace', '-o', '/dev/null', 'true')
   if (missing !== undefined) return t.skip(missing)

@@ -94,6 +94,26 @@ test('a network namespace of its own does not let a process past the lock', asyn
   await lock.release()
 })
 
+for (const [name, begin] of [
+  ['looks', 'BEGIN; SELECT * FROM sqlite_schema'],
+  ['is half-way in', 'BEGIN IMMEDIATE'],
+] as const)
+  test(`another that only ${name} for a moment is waited for, not taken for the holder`, async t => {
+    const path = join(scratch(t), 'lock')
+    await (await disk.lock(path)).release()
+    const child = start(
+      `import { DatabaseSync } from 'node:sqlite'
+       const database = new DatabaseSync(process.env.LOCK)
+       database.exec(process.env.BEGIN)
+       console.log('began')
+       setTimeout(() => database.close(), 40)`,
+      { env: { ...process.env, LOCK: path, BEGIN: begin } },
+    )
+    assert.equal(await said(child), 'began')
+    const lock = await disk.lock(path)
+    await lock.release()
+  })
+
 test('of many that start at once, on a new file or a used one, exactly one gets it', async t => {
   const path = join(scratch(t), 'lock')
   for (let round = 0; round < 2; round++) {
