@@ -80,9 +80,9 @@ export function cutBlocks(operations: readonly Operation[], scopes: Map<ScopeKey
 }
 
 /**
- * The key that seals a scope's blocks in one group: a MAC over the salt of this run, the generation, and every path
- * and plaintext that it will seal. Two groups that differ in anything have different keys, and a nonce is a block's
- * place in its group: no (key, nonce) repeats after a rollback, a clone or a crash, and no nonce state is kept.
+ * The key that seals a scope's blocks in one group: a MAC over the salt of this run, the generation, and the place,
+ * every path and every plaintext of each block that it will seal. A nonce is a block's place in its group, so whoever
+ * arrives at the same key and nonce seals the same bytes: after a rollback, a clone or a crash, with no nonce state.
  */
 export function blockTag(
   scope: ScopeKey,
@@ -91,7 +91,8 @@ export function blockTag(
   blocks: readonly Unsealed[],
 ): ScopeTag {
   const parts = [tagLabel, salt, new Writer(8).u64(generation).done()]
-  for (const block of blocks) if (block.scope === scope) parts.push(block.head, block.plaintext)
+  for (const [index, block] of blocks.entries())
+    if (block.scope === scope) parts.push(new Writer(4).u32(index).done(), block.head, block.plaintext)
   return { slot: scope.slot, id: scope.id, tag: hmacSha256(scope.key.bytes, ...parts) }
 }
 

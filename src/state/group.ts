@@ -70,6 +70,9 @@ export function sealGroup(group: {
     0,
   )
   const length = headerBytes + 4 + scopes.size * scopeBytes + body + macBytes
+  // What no reader would take must not be written, let alone acknowledged.
+  if (length > limits.groupBytesMax || operations.length > limits.groupRecordsMax)
+    throw new RangeError('a group over its bounds')
   const padded = Math.ceil(length / limits.sectorBytes) * limits.sectorBytes
   const writer = new Writer(padded)
   writer.bytes(magic).u16(format).u16(0).u32(operations.length).u32(length)

@@ -155,6 +155,8 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     const doubtful = replayed.newest.filter(group => group.before.size >= settled)
     if (replayed.tree.size - settled > inFlightMax)
       throw new StateError('EINTEGRITY', 'more groups are unconfirmed than are ever in flight')
+    // Whoever made the home may have been killed before its name was durable; nothing was put into it since.
+    if (replayed.tree.size === 1) await disk.syncDirectory(parentOf(home))
     const { journal, moved } = await Journal.resume(disk, directory, keys, replayed, doubtful, source)
     closing.push(() => journal.abandon())
     const mark = markOf(storeId, replayed.tree)

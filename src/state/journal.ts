@@ -89,6 +89,9 @@ export class Journal {
         if (old.before.size >= before.size) await disk.unlink(segmentPath(directory, old.number))
       at = { segment: number, offset: made.end }
       length = made.length
+    } else {
+      // Whoever made the newest segment may have been killed before its name was durable.
+      await disk.syncDirectory(directory)
     }
     const file = await disk.open(segmentPath(directory, at.segment), { access: 'write', durable: true })
     return { journal: new Journal(disk, directory, keys, reads, file, at, length), moved }

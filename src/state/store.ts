@@ -267,24 +267,23 @@ export class Store {
       if (this.#waiting.length === 0) await finishing
       if (this.#waiting.length === 0) break
       const taken = this.#take()
-      const bytes = taken.reduce((sum, batch) => sum + batch.bytes, limits.groupBytesMax - batchBytesMax)
+      let group: SealedGroup
       try {
-        if (!this.#parts.journal.fits(bytes)) {
+        group = this.#seal(taken)
+      } catch (error) {
+        for (const batch of taken) batch.reject(error)
+        continue
+      }
+      try {
+        if (!this.#parts.journal.fits(group.bytes.length)) {
           await finishing
-          await this.#parts.journal.reserve(bytes, this.#tree)
+          await this.#parts.journal.reserve(group.bytes.length, this.#tree)
         }
       } catch (error) {
         // A full disk is expected trouble: nothing was written and nothing is poisoned.
         if (error instanceof DiskError && error.code === 'full')
           for (const batch of taken) batch.reject(stateError(error))
         else this.#fail(error, taken)
-        continue
-      }
-      let group: SealedGroup
-      try {
-        group = this.#seal(taken)
-      } catch (error) {
-        for (const batch of taken) batch.reject(error)
         continue
       }
       this.#tree = group.tree
