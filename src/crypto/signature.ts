@@ -6,6 +6,7 @@ import {
   sign as signWithKey,
   verify as verifyWithKey,
 } from 'node:crypto'
+import { hex } from '../bytes/bytes.ts'
 import { Secret } from './secret.ts'
 
 /** One signature algorithm. Private keys are seeds; verification never throws on bad input, it says no. */
@@ -71,6 +72,7 @@ function algorithm(
       new Promise((resolve, reject) => {
         if (publicKey.length !== publicBytes || signature.length !== signatureBytes) return resolve(false)
         if (context.length > contextBytesMax) return resolve(false)
+        if (asymmetricKeyType === 'ed25519' && hasSmallOrder(publicKey)) return resolve(false)
         let key: KeyObject
         try {
           key = createPublicKey({ key: Buffer.from(publicKey), format: 'raw-public', asymmetricKeyType })
@@ -82,4 +84,25 @@ function algorithm(
         )
       }),
   }
+}
+
+/**
+ * Public keys of small order, under which one signature fits any message: y of each such point, the sign bit cleared,
+ * as written canonically and not (p = 2^255 - 19, so p and p + 1 stand for 0 and 1). Newer OpenSSL refuses them
+ * itself, OpenSSL 3.5.5 does not refuse all.
+ */
+const smallOrderY: readonly string[] = [
+  '0000000000000000000000000000000000000000000000000000000000000000',
+  '0100000000000000000000000000000000000000000000000000000000000000',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+]
+
+function hasSmallOrder(publicKey: Uint8Array): boolean {
+  const y = Uint8Array.from(publicKey)
+  y[31] = (y[31] ?? 0) & 0x7f
+  return smallOrderY.includes(hex(y))
 }
