@@ -10,7 +10,7 @@ export {
   nothingRemembered,
 } from './continuity.ts'
 export { exportFrom } from './established.ts'
-export { type FrameEvent, FrameReader } from './frameReader.ts'
+export { type FrameEvent, FrameReader } from './frame-reader.ts'
 export { startClient, startServer } from './handshake.ts'
 export { channelLimits, type Tunable } from './limits.ts'
 export { type ChannelCode, ChannelError, type CloseReason, closeReasons, codeOf } from './reasons.ts'

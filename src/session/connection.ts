@@ -1,6 +1,6 @@
 import type { Positions } from '../channel/block.ts'
 import { afterCommit, afterHeard } from '../channel/continuity.ts'
-import { FrameReader } from '../channel/frameReader.ts'
+import { FrameReader } from '../channel/frame-reader.ts'
 import { startClient, startServer } from '../channel/handshake.ts'
 import type { Tunable } from '../channel/limits.ts'
 import { ChannelError, type CloseReason } from '../channel/reasons.ts'
