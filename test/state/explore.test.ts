@@ -38,7 +38,10 @@ async function exploreAll(all: readonly (readonly Step[])[], options: Options): 
   for (const history of all) {
     const explored = await exploreHistory(history, image, options)
     assert.ok(options.sectorSize === 512 || explored.complete, 'nothing was left out')
-    assert.ok(explored.points > 20 && explored.checks > 40, 'something was explored')
+    assert.ok(
+      explored.points > 10 && explored.checks > 10,
+      `${explored.points} points, ${explored.checks} recoveries`,
+    )
     total.histories++
     for (const key of ['points', 'images', 'distinct', 'checks'] as const) total[key] += explored[key]
   }
