@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import os from 'node:os'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import type { Disk } from '../../src/host/disk.ts'
+import { limits } from '../../src/mailbox/limits.ts'
+import { OutFile } from '../../src/mailbox/out-file.ts'
+import { firstPosition } from '../../src/mailbox/position.ts'
+import { realDisk } from '../../src/node/disk.ts'
+import type { Store } from '../../src/state/store.ts'
+import { type AtRest, noNonceTwice, run } from '../session/world.ts'
+import { SimulatedDisk } from '../simulator/disk.ts'
+import { bytesAt, type Image } from '../simulator/image.ts'
+import { plantDirectory, plantFile, remove } from '../simulator/surgery.ts'
+import { bytesOf, clock, coded, deliverAll, freshHome, openInbox, peer, withStore } from './support.ts'
+
+noNonceTwice()
+
+const out = '/out/got.txt'
+
+async function homeWithOut(): Promise<AtRest> {
+  const site = await freshHome()
+  return { ...site, image: plantDirectory(site.image, '/out') }
+}
+
+/** One run of a receiver: takes these messages in and appends them, a batch for each list. */
+async function receive(
+  store: Store,
+  disk: Disk,
+  ...batches: readonly (readonly string[])[]
+): Promise<OutFile> {
+  const file = await OutFile.open(disk, store, peer, out)
+  const inbox = await openInbox(store)
+  let position = inbox.accepted
+  for (const batch of batches) {
+    position = await deliverAll(inbox, batch.map(bytesOf), position)
+    for await (const taken of inbox.batches()) {
+      await file.append(taken)
+      break
+    }
+  }
+  return file
+}
+
+async function received(site: AtRest, ...batches: readonly (readonly string[])[]): Promise<AtRest> {
+  const { endpoint, disk, close } = await run(site, clock)
+  const file = await receive(endpoint.store, disk, ...batches)
+  await file.close()
+  return close()
+}
+
+async function refusedToOpen(site: AtRest, code: 'EINTEGRITY' | 'EINVAL', ...words: string[]): Promise<void> {
+  const { endpoint, disk, close } = await run(site, clock)
+  await assert.rejects(OutFile.open(disk, endpoint.store, peer, out), coded(code, ...words))
+  await close()
+}
+
+const contentOf = (image: Image) => Buffer.from(bytesAt(image, out) ?? []).toString()
+const changed = (site: AtRest, change: (image: Image) => Image): AtRest => ({
+  ...site,
+  image: change(site.image),
+})
+const withContent = (site: AtRest, bytes: Uint8Array) => changed(site, image => plantFile(image, out, bytes))
+
+/** Rewrites the file in place, as a program beside us would. */
+async function rewritten(
+  site: AtRest,
+  length: number,
+  append: Uint8Array = new Uint8Array(),
+): Promise<AtRest> {
+  const disk = new SimulatedDisk(site.image)
+  const file = await disk.open(out, { access: 'write' })
+  await file.truncate(length)
+  await file.write(append, length)
+  await file.sync()
+  return { ...site, image: disk.killState() }
+}
+
+suite('the out file', () => {
+  test('holds what was accepted, one message after another as they are, over restarts', async () => {
+    let site = await homeWithOut()
+    site = await received(site, ['one\n', '', 'two\n'], ['three'])
+    assert.equal(contentOf(site.image), 'one\ntwo\nthree')
+    site = await received(site, [' more\n'])
+    site = await received(site)
+    assert.equal(contentOf(site.image), 'one\ntwo\nthree more\n')
+  })
+
+  test('is new, or empty, and a regular file', async () => {
+    const site = await homeWithOut()
+    const empty = withContent(site, new Uint8Array())
+    assert.equal(contentOf((await received(empty, ['a'])).image), 'a')
+    await refusedToOpen(withContent(site, bytesOf('x')), 'EINVAL', out, 'empty')
+    await refusedToOpen(
+      changed(site, image => plantDirectory(image, out)),
+      'EINVAL',
+      out,
+    )
+  })
+
+  test('holds the messages of one peer', async () => {
+    const site = await received(await homeWithOut(), ['a'])
+    const { endpoint, disk, close } = await run(site, clock)
+    const other = new Uint8Array(32).fill(9)
+    await assert.rejects(OutFile.open(disk, endpoint.store, other, out), coded('EINVAL', 'another peer'))
+    await close()
+  })
+
+  test('what is acknowledged is in the file and in the store, whatever a power cut leaves', async () => {
+    const start = await homeWithOut()
+    const running = await run(start, clock)
+    const images: { readonly image: Image; readonly appended: number }[] = []
+    const batches = [['one\n', 'two\n'], ['three\n'], ['', 'four\n']]
+    const whole = batches.flat().join('')
+    let appended = 0
+    const file = await OutFile.open(running.disk, running.endpoint.store, peer, out)
+    const inbox = await openInbox(running.endpoint.store)
+    running.disk.observe(snapshot => {
+      for (const image of new SimulatedDisk(snapshot).crashStates({ bound: 64, samples: 24 }))
+        images.push({ image, appended })
+    })
+    let position = firstPosition
+    for (const batch of batches) {
+      position = await deliverAll(inbox, batch.map(bytesOf), position)
+      for await (const taken of inbox.batches()) {
+        await file.append(taken)
+        break
+      }
+      appended += batch.join('').length
+    }
+    running.disk.observe(undefined)
+    assert.ok(images.length >= 20, `${images.length} images`)
+    for (const { image, appended } of images) {
+      const again = await run({ ...start, image }, clock)
+      const reopened = await OutFile.open(again.disk, again.endpoint.store, peer, out)
+      const next = (await openInbox(again.endpoint.store)).accepted.next
+      assert.ok(reopened.length >= appended, `${reopened.length} where ${appended} were acknowledged`)
+      // The rest comes again from where the inbox stands, and the file ends up right.
+      const rest = batches.flat().slice(next - 1)
+      await reopened.close()
+      const site = await received(await again.close(), ...(rest.length > 0 ? [rest] : []))
+      assert.ok(contentOf(site.image).startsWith(whole), JSON.stringify(contentOf(site.image)))
+      if (rest.length > 0) assert.equal(contentOf(site.image), whole)
+    }
+  })
+
+  test('the name is synced before anything in the file is acknowledged', async () => {
+    const site = await homeWithOut()
+    const { endpoint, disk } = await run(site, clock)
+    await receive(endpoint.store, disk, ['a'])
+    for (const image of disk.crashStates()) assert.equal(contentOf(image), 'a')
+  })
+
+  test('an excess of a crash is cut back once the next batch comes, and not before', async () => {
+    const site = await rewritten(await received(await homeWithOut(), ['one\n']), 4, bytesOf('half of a li'))
+    const opened = await received(site)
+    assert.equal(contentOf(opened.image), 'one\nhalf of a li')
+    const { endpoint, disk, close } = await run(opened, clock)
+    const file = await OutFile.open(disk, endpoint.store, peer, out)
+    assert.equal(file.length, 4)
+    await close()
+    assert.equal(contentOf((await received(opened, ['two\n'])).image), 'one\ntwo\n')
+    assert.equal(contentOf((await received(opened, [''])).image), 'one\n')
+  })
+
+  test('the reserve is the most a batch may append, and one byte more is refused', async t => {
+    const site = scratchSite(t)
+    const reserve = limits.inboxBytesMax + limits.messageBytesMax
+    await site.receive('one\n')
+    fs.truncateSync(site.path, 4 + reserve)
+    await site.receive('two\n')
+    assert.equal(fs.readFileSync(site.path, 'utf8'), 'one\ntwo\n')
+    fs.truncateSync(site.path, 8 + reserve + 1)
+    await assert.rejects(site.receive('three\n'), coded('EINTEGRITY', 'more bytes'))
+    assert.equal(fs.statSync(site.path).size, 8 + reserve + 1, 'nothing is cut')
+  })
+
+  test('shorter, gone, replaced or irregular is refused, and nothing is changed', async () => {
+    const site = await received(await homeWithOut(), ['one\n', 'two\n'])
+    const copy = bytesAt(site.image, out) ?? new Uint8Array()
+    await refusedToOpen(await rewritten(site, 7), 'EINTEGRITY', '7 bytes where 8')
+    await refusedToOpen(await rewritten(site, 0), 'EINTEGRITY')
+    await refusedToOpen(
+      changed(site, image => remove(image, out)),
+      'EINTEGRITY',
+      'is gone',
+    )
+    const replaced = changed(site, image => plantFile(remove(image, out), out, copy))
+    await refusedToOpen(replaced, 'EINTEGRITY', 'another file')
+    const directory = changed(site, image => plantDirectory(remove(image, out), out))
+    await refusedToOpen(directory, 'EINTEGRITY', 'no regular file')
+    assert.equal(contentOf(site.image), 'one\ntwo\n')
+  })
+
+  test('a symbolic link in its place is refused', async t => {
+    const site = scratchSite(t)
+    await site.receive('one\n')
+    fs.renameSync(site.path, `${site.path}.moved`)
+    fs.symlinkSync(`${site.path}.moved`, site.path)
+    await assert.rejects(site.receive('two\n'), coded('EINTEGRITY', 'no regular file'))
+    const link = `${site.path}.link`
+    fs.symlinkSync('/dev/null', link)
+    const { endpoint, close } = await run(await freshHome(), clock)
+    await assert.rejects(OutFile.open(realDisk, endpoint.store, peer, link), coded('EINVAL'))
+    await close()
+  })
+
+  test('a batch that cannot be written is not accepted', async () => {
+    const site = await homeWithOut()
+    const running = await run(site, clock, {
+      faults: call => (call.operation === 'write' && call.path === out ? { fails: 'full' } : undefined),
+    })
+    const { store } = running.endpoint
+    const file = await OutFile.open(running.disk, store, peer, out)
+    const inbox = await openInbox(store)
+    await deliverAll(inbox, [bytesOf('a')])
+    for await (const batch of inbox.batches()) {
+      await assert.rejects(file.append(batch), { code: 'full' })
+      break
+    }
+    assert.equal(inbox.accepted.next, 1)
+    assert.equal(file.length, 0)
+  })
+
+  test('a sync that fails is no yes', async () => {
+    const site = await homeWithOut()
+    let failing = false
+    const running = await run(site, clock, {
+      faults: call =>
+        failing && call.operation === 'sync' && call.path === out ? { fails: 'failed' } : undefined,
+    })
+    const file = await OutFile.open(running.disk, running.endpoint.store, peer, out)
+    const inbox = await openInbox(running.endpoint.store)
+    await deliverAll(inbox, [bytesOf('a')])
+    failing = true
+    for await (const batch of inbox.batches()) {
+      await assert.rejects(file.append(batch))
+      break
+    }
+    await withStore(running.kill(), async store => assert.equal((await openInbox(store)).accepted.next, 1))
+  })
+})
+
+/** A receiver whose file is a real one. */
+function scratchSite(t: TestContext): { readonly path: string; receive(text: string): Promise<void> } {
+  const root = fs.mkdtempSync(join(os.tmpdir(), 'pawl-out-'))
+  t.after(() => fs.rmSync(root, { recursive: true, force: true }))
+  const path = join(root, 'got.txt')
+  let site: AtRest | undefined
+  return {
+    path,
+    async receive(text) {
+      const { endpoint, close } = await run(site ?? (await freshHome()), clock)
+      try {
+        const file = await OutFile.open(realDisk, endpoint.store, peer, path)
+        const inbox = await openInbox(endpoint.store)
+        await deliverAll(inbox, [bytesOf(text)])
+        for await (const batch of inbox.batches()) {
+          await file.append(batch)
+          break
+        }
+        await file.close()
+      } finally {
+        site = await close()
+      }
+    },
+  }
+}
