@@ -6,30 +6,28 @@ const columns = 88
 
 /** One screen: what to type first. */
 export function overview(): string {
-  const rows = commonCommands.map(name => {
-    const { words, options, summary } = commandNamed(name)
-    return [usage(name, words, options), summary] as const
-  })
   return [
-    'Pawl delivers messages exactly once, through crashes, and refuses a machine that was put back.',
-    '',
-    ...table(rows),
+    ...wrap('Pawl delivers messages exactly once, through crashes, and refuses a machine that was put back.'),
+    ...commonCommands.flatMap(name => {
+      const { words, options, summary } = commandNamed(name)
+      const required = options.filter(option => option.required === true)
+      return ['', `  ${usage(name, words, required)}`, `      ${summary}`]
+    }),
     '',
     'pawl COMMAND --help  teaches a command with examples',
     'pawl --help          lists them all; pawl demo shows them at work',
   ].join('\n')
 }
 
-/** `pawl --help`: every command, or those of one group. */
-export function list(group?: string): string {
-  const wanted = commands.filter(({ name }) => group === undefined || name.startsWith(`${group} `))
+/** `pawl --help`: every command. */
+export function list(): string {
   return [
-    `Usage: pawl ${group === undefined ? '' : `${group} `}COMMAND [OPTIONS]`,
+    'Usage: pawl COMMAND [OPTIONS]',
     '',
-    ...table(wanted.map(({ name, summary }) => [name, summary])),
+    ...summaries(commands),
     '',
     ...table([
-      ['--help', 'this, or with a command: its examples, options and exits'],
+      ['--help', 'this, or behind a command: its examples, options and exits'],
       ['--version', 'which version this is'],
     ]),
     '',
@@ -39,6 +37,21 @@ export function list(group?: string): string {
       'The answer is on standard output, everything else on standard error. PAWL_HOME names the home, PAWL_ANCHOR the base of its anchor. PAWL_DEBUG=1 adds where an unexpected error comes from.',
     ),
   ].join('\n')
+}
+
+/** `pawl GROUP --help`: its commands. */
+export function groupHelp(group: string): string {
+  return [
+    `Usage: pawl ${group} COMMAND [OPTIONS]`,
+    '',
+    ...summaries(commandsOf(group)),
+    '',
+    `pawl ${group} COMMAND --help teaches a command with examples`,
+  ].join('\n')
+}
+
+export function commandsOf(group: string): readonly Command[] {
+  return commands.filter(({ name }) => name.startsWith(`${group} `))
 }
 
 /** `pawl COMMAND --help`. */
@@ -64,10 +77,14 @@ export function help(command: Command): string {
   ].join('\n')
 }
 
-export function commandNamed(name: string): Command {
+function commandNamed(name: string): Command {
   const command = commands.find(known => known.name === name)
   if (command === undefined) throw new TypeError(`no command ${name}`)
   return command
+}
+
+function summaries(rows: readonly Command[]): string[] {
+  return table(rows.map(({ name, summary }) => [name, summary]))
 }
 
 function usage(name: string, words: string, options: readonly Option[]): string {

@@ -64,7 +64,7 @@ async function checkedHome(
   given: Given,
 ): Promise<{ readonly home: string; readonly base: string | undefined }> {
   const home = await homeNamed(given)
-  if (!(await homeExists(realDisk, home))) throw new NoHomeError(home)
+  if (!(await standsAt(home))) throw new NoHomeError(home)
   const base = await anchorBaseNamed(given)
   const { anchorPath } = await locate(realDisk, home, base)
   for (const directory of [home, anchorPath]) {
@@ -72,6 +72,11 @@ async function checkedHome(
     if (exposure !== undefined) throw new ExposedError(exposure)
   }
   return { home, base }
+}
+
+/** Whether there is a home. @throws StateError EINTEGRITY for a part of one */
+export async function standsAt(home: string): Promise<boolean> {
+  return (await realDisk.stat(home))?.kind === 'directory' && (await homeExists(realDisk, home))
 }
 
 /** As {@link findExposure}; a directory that is gone is for the opening to judge. */
@@ -96,12 +101,16 @@ export class ExposedError extends Error {
   }
 }
 
-/** What the keeper, and a device of the anchor's own, would and would not catch (S4). */
-export function describeDevices(sameDevice: boolean, keeper: KeeperKind): string {
-  if (keeper === 'none')
-    return 'keeper none: an older copy of the home put back is not noticed here, only by the next peer'
-  const both = 'home and anchor put back together are noticed by the next peer only'
+/** What a keeper would and would not catch (S4). */
+export function describeKeeper(keeper: KeeperKind): string {
+  return keeper === 'none'
+    ? 'none: an older home put back is not noticed here, only by the next peer'
+    : 'file: refuses an older home put back; home and anchor put back together only the next peer notices'
+}
+
+/** What the anchor's place adds to that. */
+export function describeDevices(sameDevice: boolean): string {
   return sameDevice
-    ? `the anchor is on the same device as the home: an older home put back alone is refused; a snapshot of the device brings back both, and ${both}`
-    : `the anchor is on another device than the home: an older home, or a snapshot of its device, put back is refused; ${both}`
+    ? 'home and anchor are on one device: a snapshot of it brings back both together'
+    : 'home and anchor are on two devices: a snapshot of either put back alone is refused'
 }

@@ -6,9 +6,9 @@ import { realPath } from '../node/path.ts'
 import { firstIdentity } from '../session/own-identity.ts'
 import { identityText } from '../signature/identity.ts'
 import { type Config, profiles } from '../state/config.ts'
-import { createHome, homeExists } from '../state/home.ts'
+import { createHome } from '../state/home.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { describeDevices, homeNamed, realWorld } from './home.ts'
+import { describeDevices, describeKeeper, homeNamed, realWorld, standsAt } from './home.ts'
 import { answer, answerJson, say } from './output.ts'
 
 /** Makes a home and its anchor, whole or not at all. */
@@ -36,7 +36,8 @@ export const init: Run = async given => {
     })
   else {
     await answer(`home      ${home}\nanchor    ${anchor}\nidentity  ${text}`)
-    say(describeDevices(sameDevice, config.keeper))
+    say(`keeper ${describeKeeper(config.keeper)}`)
+    say(describeDevices(sameDevice))
     say('back the home up as you like, and never the anchor: without it the home does not open')
   }
   return 'done'
@@ -72,7 +73,7 @@ function newAnchorBase(given: Given): Promise<string> {
 }
 
 async function refuseToMake(home: string, anchorBase: string): Promise<void> {
-  if (await homeExists(realDisk, home))
+  if (await standsAt(home))
     throw new UsageError(
       `a home stands at ${home} already`,
       'pawl id prints its identity; --home names another',

@@ -2,7 +2,7 @@ import { CommanderError, Command as Parser, Option as ParserOption } from 'comma
 import { type Command, Given, UsageError } from './command.ts'
 import { commands } from './commands.ts'
 import type { Exit } from './exits.ts'
-import { help, list, overview } from './help.ts'
+import { commandsOf, groupHelp, help, list, overview } from './help.ts'
 import { answer } from './output.ts'
 import { version } from './version.ts'
 
@@ -50,7 +50,7 @@ function parser(found: Found, print: (text: string) => void): Parser {
 }
 
 function group(program: Parser, name: string, print: (text: string) => void): Parser {
-  const made = prepared(new Parser(name), print, () => list(name))
+  const made = prepared(new Parser(name), print, () => groupHelp(name))
   made.helpCommand(false)
   program.addCommand(made)
   return made
@@ -85,13 +85,21 @@ function prepared(parser: Parser, print: (text: string) => void, text: () => str
 
 /** In our words, with what was probably meant. */
 function usageError(error: CommanderError, line: readonly string[]): UsageError {
-  const said = error.message.replace(/^error: /, '')
+  const [first = ''] = line
+  const group = commandsOf(first).map(({ name }) => name.slice(first.length + 1))
+  if (error.code === 'commander.help')
+    return new UsageError(`pawl ${first} needs one of: ${group.join(', ')}`, `see pawl ${first} --help`)
+  if (first.startsWith('-'))
+    return new UsageError(
+      `unknown option ${JSON.stringify(first)}`,
+      'options go behind the command; see pawl --help',
+    )
+  const typed = `${line.join(' ')} `
+  const name =
+    commands.find(({ name }) => typed.startsWith(`${name} `))?.name ?? (group.length > 0 ? first : '')
+  const said = error.message.replace(/^error: /, '').replace(/[<>]/g, '')
   const meant = /\(Did you mean (?:one of )?(.+)\?\)/.exec(said)?.[1]
   const message = said.replace(/\s*\(Did you mean .*$/s, '').replace(/\.$/, '')
-  const asked = commands.find(({ name }) => `${line.join(' ')} `.startsWith(`${name} `))?.name
-  const group = commands.some(({ name }) => name.startsWith(`${line[0]} `)) ? line[0] : undefined
-  const helpFor = ['pawl', asked ?? group, '--help'].filter(Boolean).join(' ')
-  if (error.code === 'commander.help')
-    return new UsageError(`${line.join(' ')}: what of it?`, `see ${helpFor}`)
-  return new UsageError(message, meant === undefined ? `see ${helpFor}` : `did you mean ${meant}?`)
+  const see = `see pawl ${[name, '--help'].filter(Boolean).join(' ')}`
+  return new UsageError(message, meant === undefined ? see : `did you mean ${meant}?`)
 }

@@ -1,0 +1,180 @@
+import { realClock } from '../node/clock.ts'
+import { realDisk } from '../node/disk.ts'
+import { openEntropy } from '../node/entropy.ts'
+import { refuseHooksIn } from '../node/hooks.ts'
+import { configPath } from '../state/config.ts'
+import { StateError } from '../state/error.ts'
+import { locate, openHome, readHome } from '../state/home.ts'
+import { ownPrefix } from '../state/path.ts'
+import { decodeScope, scopePrefix } from '../state/scopes.ts'
+import { NoHomeError } from './command.ts'
+import { explain, type Failure } from './failure.ts'
+import {
+  describeDevices,
+  describeKeeper,
+  ExposedError,
+  exposureOf,
+  type ReadableHome,
+  realWorld,
+  standsAt,
+} from './home.ts'
+import { count } from './output.ts'
+
+/** One line of what `pawl doctor` says. */
+export type Finding = {
+  readonly name: string
+  readonly outcome: 'ok' | 'warn' | 'fail'
+  readonly text: string
+  readonly hint?: string | undefined
+  readonly failure?: Failure
+}
+
+/** package.json, "engines". */
+const nodeLowest = { major: 24, minor: 15 } as const
+const slotSectorBytes = 4096
+const slotsFullAt = 0.9
+const clockSlackMs = 60_000
+
+/** Every check in order; what an earlier failure makes impossible is left out. */
+export async function* findings(home: string, anchorBase: string | undefined): AsyncGenerator<Finding> {
+  yield nodeFinding()
+  yield attempt(
+    'randomness',
+    () => `${openEntropy().bytes(32).length === 32 ? 'the kernel and the process' : ''}`,
+  )
+  const place = await located(home, anchorBase)
+  if ('outcome' in place) return yield place
+  yield ok('home', home)
+  const { anchor } = place
+  const stat = await realDisk.stat(anchor)
+  const hint = 'if it was moved, name its base with --anchor'
+  if (stat === undefined) yield failed('anchor', new StateError('EINTEGRITY', `nothing at ${anchor}`), hint)
+  else yield ok('anchor', anchor)
+  for (const directory of [home, anchor]) yield await permissionFinding(directory)
+  const { lock, opened, failure } = await open(home, anchorBase)
+  if (lock !== undefined) yield ok('lock', lock)
+  if (opened === undefined) return yield failed('state', failure)
+  try {
+    const sameDevice = (await realDisk.stat(home))?.device === stat?.device
+    yield* openedFindings(opened, anchor, sameDevice)
+  } finally {
+    await opened.close()
+  }
+}
+
+async function* openedFindings(
+  home: ReadableHome,
+  anchor: string,
+  sameDevice: boolean,
+): AsyncGenerator<Finding> {
+  const { keeper, profile } = home.config
+  const { number } = home.mark
+  yield ok('profile', profile)
+  yield keeper === 'none'
+    ? warning('mark', `none is kept; the journal has ${count(number)} groups`)
+    : ok('mark', `${count(number)}, and the journal agrees`)
+  yield (keeper === 'none' ? warning : ok)('keeper', describeKeeper(keeper))
+  yield (sameDevice ? warning : ok)('devices', describeDevices(sameDevice))
+  yield warning(
+    'custody',
+    'the raw store key file in the anchor: whoever has home and anchor can open everything',
+  )
+  yield await slotFinding(home, anchor)
+  yield await clockFinding(home)
+  if (process.env.QSL_TEST_HOOKS !== undefined)
+    yield attempt('hooks', () => {
+      refuseHooksIn(profile, process.env)
+      return 'QSL_TEST_HOOKS is set, and this profile allows it'
+    })
+}
+
+function nodeFinding(): Finding {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  const isNew = major > nodeLowest.major || (major === nodeLowest.major && minor >= nodeLowest.minor)
+  const text = process.version
+  const hint = `install Node.js ${nodeLowest.major}.${nodeLowest.minor} or newer`
+  return isNew ? ok('node', text) : { name: 'node', outcome: 'fail', text, hint }
+}
+
+async function located(
+  home: string,
+  base: string | undefined,
+): Promise<Finding | { readonly anchor: string }> {
+  try {
+    if (!(await standsAt(home))) throw new NoHomeError(home)
+    return { anchor: (await locate(realDisk, home, base)).anchorPath }
+  } catch (error) {
+    return failed('home', error)
+  }
+}
+
+async function permissionFinding(directory: string): Promise<Finding> {
+  try {
+    const exposure = await exposureOf(directory)
+    if (exposure !== undefined) return failed('permissions', new ExposedError(exposure))
+    return ok('permissions', `only you may read ${directory}`)
+  } catch (error) {
+    return failed('permissions', error)
+  }
+}
+
+type Opened = { readonly lock?: string; readonly opened?: ReadableHome; readonly failure?: unknown }
+
+/** As any command would open it; while another process uses it, as a reader. */
+async function open(home: string, anchorBase: string | undefined): Promise<Opened> {
+  const world = realWorld()
+  try {
+    return { lock: 'free', opened: await openHome(world, home, anchorBase) }
+  } catch (failure) {
+    if (!(failure instanceof StateError && failure.code === 'ELOCKED')) return { failure }
+    const lock = /held by .*$/.exec(failure.message)?.[0] ?? 'held'
+    try {
+      return { lock, opened: await readHome(world, home, anchorBase) }
+    } catch (failure) {
+      return { lock, failure }
+    }
+  }
+}
+
+async function slotFinding(home: ReadableHome, anchor: string): Promise<Finding> {
+  const file = await realDisk.stat(`${anchor}/slots`)
+  const slots = (file?.size ?? 0) / slotSectorBytes - 1
+  let used = 0
+  for (const path of home.list(scopePrefix))
+    if (decodeScope((await home.get(path)).payload).state !== 'dead') used++
+  const text = `${used} of ${slots} used; a peer takes two`
+  return used > slots * slotsFullAt ? warning('slots', text) : ok('slots', text)
+}
+
+/** The clock decides nothing; but one that is behind what is already written makes records hard to read. */
+async function clockFinding(home: ReadableHome): Promise<Finding> {
+  const paths = [configPath, ...home.list(`${ownPrefix}peer/`), ...home.list(`${ownPrefix}mailbox/`)]
+  let newest = 0
+  for (const path of paths) newest = Math.max(newest, (await home.get(path)).envelope.at)
+  const now = realClock.now()
+  const time = new Date(now).toISOString()
+  return now + clockSlackMs < newest
+    ? warning('clock', `${time} is before the newest record, ${new Date(newest).toISOString()}`)
+    : ok('clock', time)
+}
+
+function attempt(name: string, check: () => string): Finding {
+  try {
+    return ok(name, check())
+  } catch (error) {
+    return failed(name, error)
+  }
+}
+
+function ok(name: string, text: string): Finding {
+  return { name, outcome: 'ok', text }
+}
+
+function warning(name: string, text: string): Finding {
+  return { name, outcome: 'warn', text }
+}
+
+function failed(name: string, error: unknown, hint?: string): Finding {
+  const failure = explain(error)
+  return { name, outcome: 'fail', text: failure.message, hint: hint ?? failure.hint, failure }
+}

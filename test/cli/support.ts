@@ -1,0 +1,176 @@
+/**
+ * Runs the program as people do, through bin/pawl, in a folder of its own that goes away afterwards. Every process
+ * records its sealings; a scene ends by checking that no (key, nonce) came twice among all of them.
+ */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
+const program = join(root, 'bin/pawl')
+const runMsMax = 30_000
+
+export type Outcome = { readonly code: number | null; readonly stdout: string; readonly stderr: string }
+
+export type RunOptions = {
+  readonly input?: string | Buffer
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** On a terminal: standard output and error are one. */
+  readonly terminal?: boolean
+}
+
+/** A process that is still running. */
+export class Running {
+  readonly child: ChildProcess
+  readonly ended: Promise<Outcome>
+  stdout: Buffer[] = []
+  stderr = ''
+  #seen: () => void = () => undefined
+
+  constructor(child: ChildProcess) {
+    this.child = child
+    const timer = setTimeout(() => child.kill('SIGKILL'), runMsMax)
+    child.stdout?.on('data', (chunk: Buffer) => {
+      this.stdout.push(chunk)
+      this.#seen()
+    })
+    child.stderr?.on('data', (chunk: Buffer) => {
+      this.stderr += chunk.toString()
+      this.#seen()
+    })
+    this.ended = new Promise(resolve => {
+      child.on('close', code => {
+        clearTimeout(timer)
+        resolve({ code, stdout: Buffer.concat(this.stdout).toString(), stderr: this.stderr })
+      })
+    })
+  }
+
+  /** The first line of standard error or output that matches, as soon as it is there. */
+  async line(pattern: RegExp): Promise<RegExpExecArray> {
+    let over = false
+    void this.ended.then(() => {
+      over = true
+      this.#seen()
+    })
+    for (;;) {
+      const found = pattern.exec(this.stderr) ?? pattern.exec(Buffer.concat(this.stdout).toString())
+      if (found !== null) return found
+      assert.ok(!over, `ended without ${pattern}: ${this.stderr}`)
+      await new Promise<void>(resolve => {
+        this.#seen = resolve
+      })
+    }
+  }
+
+  kill(signal: NodeJS.Signals): Promise<Outcome> {
+    this.child.kill(signal)
+    return this.ended
+  }
+}
+
+/** A folder with homes and anchors, and the processes started in it. */
+export class Scene {
+  readonly folder = realpathSync(mkdtempSync(join(tmpdir(), 'pawl cli ')))
+  readonly env: NodeJS.ProcessEnv
+  readonly #running = new Set<Running>()
+
+  constructor() {
+    this.env = {
+      PATH: process.env.PATH,
+      HOME: this.folder,
+      // Compiled code is shared by all of them.
+      XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'),
+      PAWL_ANCHOR: join(this.folder, 'anchors'),
+      QSL_TEST_HOOKS: '1',
+      PAWL_HOOK_NONCES: join(this.folder, 'nonces'),
+    }
+  }
+
+  path(...names: string[]): string {
+    return join(this.folder, ...names)
+  }
+
+  start(args: readonly string[], options: RunOptions = {}): Running {
+    const env = { ...this.env, ...options.env }
+    const child = options.terminal
+      ? spawn('script', ['-qec', [program, ...args].map(quoted).join(' '), '/dev/null'], {
+          cwd: this.folder,
+          env,
+        })
+      : spawn(program, args, { cwd: this.folder, env })
+    child.stdin.on('error', () => undefined)
+    child.stdin.end(options.input)
+    const running = new Running(child)
+    this.#running.add(running)
+    void running.ended.then(() => this.#running.delete(running))
+    return running
+  }
+
+  run(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+    return this.start(args, options).ended
+  }
+
+  /** Runs, and insists on how it ends; answers with standard output. */
+  async ok(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(args)
+    assert.equal(code, 0, `pawl ${args.join(' ')}: ${stderr}`)
+    return stdout
+  }
+
+  /** A home of profile dev; answers with its identity. */
+  async home(name: string): Promise<string> {
+    const answer = await this.ok('init', '--home', name, '--profile', 'dev', '--json')
+    return JSON.parse(answer).identity
+  }
+
+  /** What people read, with what differs from run to run named. */
+  plain(text: string): string {
+    return text
+      .replaceAll(this.folder, 'DIR')
+      .replace(/pawl1:[\w-]{43}/g, 'pawl1:ID')
+      .replace(/\b[0-9a-f]{64}\b/g, 'STORE')
+  }
+
+  async end(): Promise<void> {
+    for (const running of [...this.#running]) await running.kill('SIGKILL')
+    try {
+      this.checkNonces()
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true })
+    }
+  }
+
+  checkNonces(): void {
+    const file = this.path('nonces')
+    if (!existsSync(file)) return
+    const lines = readFileSync(file, 'latin1').split('\n').slice(0, -1)
+    for (const line of lines) assert.match(line, /^[0-9a-f]{32} [0-9a-f]{24}$/)
+    assert.equal(new Set(lines).size, lines.length, 'a (key, nonce) pair was used twice')
+  }
+}
+
+/** Expects a failure: its exit, its code in brackets, and what the hint says. */
+export function assertFails(
+  outcome: Outcome,
+  expected: { readonly exit: number; readonly code: string; readonly error?: RegExp; readonly hint?: RegExp },
+): void {
+  const { exit, code, error, hint } = expected
+  assert.equal(outcome.code, exit, outcome.stderr)
+  assert.match(outcome.stderr, new RegExp(`^pawl: error: .* \\[${code}\\]$`, 'm'))
+  if (error) assert.match(outcome.stderr, error)
+  if (hint) assert.match(/^pawl: hint: (.*)$/m.exec(outcome.stderr)?.[1] ?? '', hint)
+  assert.doesNotMatch(outcome.stderr, /^ {4}at /m, 'a stack was printed')
+  assert.equal(outcome.stdout, '', 'a failure has no answer')
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, ms))
+}
+
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`
+}
