@@ -6,10 +6,10 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import {
   cpSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -22,8 +22,6 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const hasProgram = existsSync(join(root, 'src/cli/main.ts'))
-const needsProgram = { todo: hasProgram ? false : 'src/cli/main.ts does not exist yet' }
 
 suite('the package', { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'pawl package '))
@@ -90,7 +88,7 @@ suite('the package', { timeout: 60_000 }, () => {
     assert.equal(stderr, '')
   })
 
-  test('it runs: --help teaches, init makes a home, id names it', needsProgram, async () => {
+  test('it runs: --help teaches, init makes a home, id names it', async () => {
     const help = await pawl('--help')
     assert.match(help.stdout, /pawl send/)
     assert.equal(help.stderr, '')
@@ -99,7 +97,21 @@ suite('the package', { timeout: 60_000 }, () => {
     assert.match(stdout, /^pawl1:[\w-]{43}\n$/)
   })
 
-  test('too old a Node is told so, and what to do', needsProgram, async () => {
+  test('the program of the library guide runs and prints what the guide says', async () => {
+    const guide = readFileSync(join(installed, 'docs/guides/library.md'), 'utf8')
+    const program = /```ts\n([\s\S]*?)```/.exec(guide)?.[1] ?? ''
+    const printed = /It prints\n\n```\n([\s\S]*?)```/.exec(guide)?.[1] ?? ''
+    assert.ok(printed.length > 0)
+    writeFileSync(join(project, 'guide.mjs'), program)
+    const { stdout, stderr } = await run(process.execPath, ['guide.mjs'], {
+      cwd: project,
+      env,
+      timeout: 20_000,
+    })
+    assert.deepEqual({ stdout, stderr }, { stdout: printed, stderr: '' })
+  })
+
+  test('too old a Node is told so, and what to do', async () => {
     const old = join(folder, 'old')
     mkdirSync(old)
     writeFileSync(join(old, 'node'), '#!/bin/sh\necho v20.20.2\n', { mode: 0o755 })
