@@ -18,7 +18,7 @@ import { plantDirectory } from '../simulator/surgery.ts'
  */
 
 // The shipped sizes are for real disks; what is explored is the order of writes, not their volume.
-Object.assign(limits, { growBytes: 16_384, segmentBytesMax: 20_480 })
+Object.assign(limits, { growBytes: 16_384, segmentBytesMax: 16_384 })
 
 /** One step of a history: what is asked of the store at once. Several changes lists are concurrent commits. */
 export type Step = { readonly name: string; readonly commits: readonly (readonly Change[])[] } | Shred
