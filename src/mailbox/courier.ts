@@ -37,25 +37,29 @@ export type CourierOptions = {
 }
 
 const backoffMs = { first: 100, most: 5_000 } as const
-/** Twice at most: by then a peer that is there has written a batch. */
-const stallMs = 30_000
+/** Nothing moves for this long, or twice as long at most, while something waits: the way or the peer is dead. */
+const stallMs = 60_000
+/** So many connections one after another that stood, broke, and brought nothing further: it is not chance. */
+const fruitlessMax = 20
 
 /**
  * As client: connects, delivers, and connects again after whatever broke, until `done`. What only an end that has
  * proved who it is can say ends it at once; everything else is tried again.
- * @throws SessionError session/ROLLBACK, channel/UNKNOWN_IDENTITY, or after `giveUpMs` the last trouble there was
+ * @throws SessionError session/ROLLBACK, channel/UNKNOWN_IDENTITY, or the last trouble there was: after `giveUpMs`
+ * without contact, or when connections stand and nothing is acknowledged over any of them
  */
 export async function deliver(endpoint: Endpoint, to: Correspondent, options: CourierOptions): Promise<void> {
   const { clock, log } = endpoint
   const { outbox } = to.mailbox
   let contact = clock.monotonic()
   let wait: number = backoffMs.first
+  let fruitless = 0
   while (!options.done() && options.stop?.aborted !== true) {
     let connection: Connection | undefined
+    const before = outbox.acknowledged.next
     try {
       connection = await Connection.connect(endpoint, await options.dial(), to.party)
       contact = clock.monotonic()
-      wait = backoffMs.first
       const open = connection
       const forget = [whenAborted(options.stop, () => end(open, 0, 'stopping')), whenStalled(clock, to, open)]
       try {
@@ -72,15 +76,14 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
     } catch (error) {
       if (!canPass(error)) throw error
       if (connection !== undefined) contact = clock.monotonic()
+      const hasMoved = outbox.acknowledged.next > before
+      if (hasMoved) wait = backoffMs.first
+      if (hasMoved) fruitless = 0
+      else if (connection !== undefined) fruitless++
+      if (fruitless >= fruitlessMax) throw error
       log.event('mailbox/retry', { message: error instanceof Error ? error.message : 'failed', ms: wait })
       if (clock.monotonic() - contact + wait > options.giveUpMs) throw error
-      await new Promise<void>(resolve => {
-        const cancel = clock.after(wait, () => resolve())
-        whenAborted(options.stop, () => {
-          cancel()
-          resolve()
-        })
-      })
+      await pause(clock, wait, options.stop)
       wait = Math.min(2 * wait, backoffMs.most)
     }
   }
@@ -125,16 +128,28 @@ function whenAborted(signal: AbortSignal | undefined, then: () => void): () => v
   return () => signal?.removeEventListener('abort', then)
 }
 
-/** Ends a connection over which nothing was acknowledged for so long, while something waited to be. */
+function pause(clock: Clock, ms: number, stop: AbortSignal | undefined): Promise<void> {
+  return new Promise(resolve => {
+    const ended = () => {
+      cancel()
+      forget()
+      resolve()
+    }
+    const cancel = clock.after(ms, ended)
+    const forget = whenAborted(stop, () => queueMicrotask(ended))
+  })
+}
+
+/** Ends a connection on which nothing moves while something waits to be acknowledged. */
 function whenStalled(clock: Clock, { mailbox }: Correspondent, connection: Connection): () => void {
   const { outbox } = mailbox
   let cancel = () => {}
-  const look = (waited: number | undefined) => {
-    const waits = outbox.retainedBytes > 0 ? outbox.acknowledged.next : undefined
-    if (waits !== undefined && waits === waited) end(connection, 81, 'nothing was acknowledged')
-    else cancel = clock.after(stallMs, () => look(waits))
+  const look = (seen: number | undefined) => {
+    const waits = outbox.sending.next > outbox.acknowledged.next
+    if (waits && connection.activity === seen) end(connection, 81, 'nothing moves')
+    else cancel = clock.after(stallMs, () => look(waits ? connection.activity : undefined))
   }
-  look(undefined)
+  cancel = clock.after(stallMs, () => look(undefined))
   return () => cancel()
 }
 
