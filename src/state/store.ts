@@ -59,7 +59,7 @@ export type StoreParts = {
  */
 export class Store {
   readonly #parts: StoreParts
-  readonly #salt: Uint8Array
+  #salt: Uint8Array
   #tree: Frontier
   #mark: Mark
   #waiting: Waiting[] = []
@@ -219,7 +219,9 @@ export class Store {
 
   async #operation(change: Change): Promise<Operation> {
     if ('delete' in change) return { kind: 'delete', path: checkPath(change.delete) }
-    const { payload, meta } = change
+    const { meta } = change
+    // A copy: what the caller does with its bytes while the group waits must not part them from their hash.
+    const payload = new Uint8Array(change.payload)
     if (payload.length > limits.payloadBytesMax)
       throw new StateError(
         'E2BIG',
@@ -280,7 +282,9 @@ export class Store {
           await this.#parts.journal.reserve(group.bytes.length, this.#tree)
         }
       } catch (error) {
-        // A full disk is expected trouble: nothing was written and nothing is poisoned.
+        // A full disk is expected trouble: nothing was written and nothing is poisoned. The generation is sealed
+        // again, so under another salt: also the same changes, tried once more, must not repeat key and nonce.
+        this.#salt = this.#parts.entropy.bytes(32)
         if (error instanceof DiskError && error.code === 'full')
           for (const batch of taken) batch.reject(stateError(error))
         else this.#fail(error, taken)
