@@ -11,3 +11,16 @@ export interface Wire {
   /** For people and logs only, never trusted: `127.0.0.1:9000`. */
   readonly remote: string
 }
+
+export type WireFault = 'unreachable' | 'lost' | 'denied'
+
+/** `unreachable`: no connection was made; `lost`: it broke, or was aborted; `denied`: no listening on this address. */
+export class WireError extends Error {
+  override readonly name = 'WireError'
+  readonly code: WireFault
+
+  constructor(code: WireFault, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}

@@ -1,6 +1,6 @@
 import type { CloseReason } from '../channel/reasons.ts'
 import type { Clock } from '../host/clock.ts'
-import type { Wire } from '../host/wire.ts'
+import { type Wire, WireError } from '../host/wire.ts'
 import { Connection, type Endpoint, type Party } from '../session/connection.ts'
 import { SessionError } from '../session/error.ts'
 import { SessionMemory } from '../session/memory.ts'
@@ -79,7 +79,7 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
       const hasMoved = outbox.acknowledged.next > before
       if (hasMoved) wait = backoffMs.first
       if (hasMoved) fruitless = 0
-      else if (connection !== undefined) fruitless++
+      else if (connection !== undefined && outbox.sending.next > before) fruitless++
       if (fruitless >= fruitlessMax) throw error
       log.event('mailbox/retry', { message: error instanceof Error ? error.message : 'failed', ms: wait })
       if (clock.monotonic() - contact + wait > options.giveUpMs) throw error
@@ -160,7 +160,7 @@ function end(connection: Connection, reason: CloseReason, text: string): void {
 /** Whether trying again can mend it: trouble on the way, or words of an end that has not proved who it is. */
 export function canPass(error: unknown): boolean {
   if (error instanceof SessionError) return !error.trusted || !finalCodes.has(error.code)
-  return error instanceof Error && error.name === 'WireError'
+  return error instanceof WireError
 }
 
 const finalCodes: ReadonlySet<string> = new Set([

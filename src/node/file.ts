@@ -14,6 +14,19 @@ export const fileMode = 0o600
 const blockingMsMax = 0.4
 /** And larger ones always: what a segment grows by. */
 const blockingBytesMax = 256 * 1024
+/** So many in one turn of the event loop, then the pool: a loop of writes must not hold up timers and sockets. */
+const blockingStreakMax = 8
+
+let streak = 0
+
+function mayBlock(): boolean {
+  if (streak === blockingStreakMax) return false
+  if (streak++ === 0)
+    setImmediate(() => {
+      streak = 0
+    })
+  return true
+}
 
 export async function openFile(path: string, options: OpenOptions): Promise<File> {
   const fd = await opened(path, flagsFor(options))
@@ -81,7 +94,8 @@ class RealFile implements File {
     const start = performance.now()
     // A quick disk answers sooner than the thread pool hands over: measured, a third of a put's time. A slow one is
     // given to the pool, so that nothing else waits for it.
-    if (this.#recentMs < blockingMsMax && bytes.length <= blockingBytesMax) this.#writeHere(bytes, position)
+    const isQuick = this.#recentMs < blockingMsMax && bytes.length <= blockingBytesMax
+    if (isQuick && mayBlock()) this.#writeHere(bytes, position)
     else await this.#writeInPool(bytes, position)
     this.#recentMs += (performance.now() - start - this.#recentMs) / 4
   }

@@ -1,8 +1,8 @@
 import net, { type AddressInfo, type Socket } from 'node:net'
 import type { Log } from '../host/log.ts'
-import type { Wire } from '../host/wire.ts'
+import { type Wire, WireError } from '../host/wire.ts'
 import { errnoOf } from './errno.ts'
-import { placeOf, SocketWire, WireError, wireError } from './wire.ts'
+import { placeOf, SocketWire, wireError } from './wire.ts'
 
 const connectionsMaxDefault = 1024
 

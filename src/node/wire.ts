@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
 import type { Socket } from 'node:net'
-import type { Wire } from '../host/wire.ts'
+import { type Wire, WireError, type WireFault } from '../host/wire.ts'
 import { errnoOf } from './errno.ts'
 
 /** Received and not yet read; beyond it the peer has to wait. Two reads of the socket, 64 KiB each, may go over it. */
@@ -14,19 +14,6 @@ const probeAfterMs = 30_000
 // As long as the kernel takes all at once, writes never wait; then timers and other wires must still get their turn.
 const burstBytesMax = 1024 * 1024
 const writeCostBytes = 4096
-
-export type WireFault = 'unreachable' | 'lost' | 'denied'
-
-/** `unreachable`: no connection was made; `lost`: it broke, or was aborted; `denied`: no listening on this address. */
-export class WireError extends Error {
-  override readonly name = 'WireError'
-  readonly code: WireFault
-
-  constructor(code: WireFault, message: string, options?: ErrorOptions) {
-    super(message, options)
-    this.code = code
-  }
-}
 
 export function wireError(code: WireFault, doing: string, cause: unknown): WireError {
   const why = errnoOf(cause) ?? (cause instanceof Error ? cause.message : 'failed')

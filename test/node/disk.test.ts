@@ -288,3 +288,14 @@ test('syncDirectory syncs the directory itself', async t => {
   assert.equal((await ending(child)).code, 0)
   assert.match(fs.readFileSync(trace, 'utf8'), new RegExp(`fsync\\(\\d+<${directory}>\\) += 0`))
 })
+
+test('a loop of durable writes leaves timers their turn', async t => {
+  const path = join(scratch(t), 'durable')
+  const file = await disk.open(path, { access: 'exclusive', durable: true })
+  let ticks = 0
+  const timer = setInterval(() => ticks++, 1)
+  for (let i = 0; i < 400; i++) await file.write(new Uint8Array(4096), 4096 * (i % 4))
+  clearInterval(timer)
+  await file.close()
+  assert.ok(ticks > 5, `${ticks} ticks`)
+})

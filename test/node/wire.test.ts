@@ -3,9 +3,10 @@ import net from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Wire } from '../../src/host/wire.ts'
+import { WireError, type WireFault } from '../../src/host/wire.ts'
 import { lineLog } from '../../src/node/log.ts'
 import { connect, type ListenOptions, listen } from '../../src/node/tcp.ts'
-import { SocketWire, unreadBytesMax, WireError, type WireFault } from '../../src/node/wire.ts'
+import { SocketWire, unreadBytesMax } from '../../src/node/wire.ts'
 import { said, start } from './support.ts'
 
 const chunk = new Uint8Array(65_536).fill(1)
