@@ -4,7 +4,18 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { DiskError } from '../../src/host/disk.ts'
 import { createHome, homeExists, openHome, readHome } from '../../src/state/home.ts'
-import { bytesOf, coded, contents, freshHome, meddled, scratch, textOf, withStore, world } from './support.ts'
+import {
+  bytesOf,
+  coded,
+  contents,
+  freshHome,
+  kindOfWrite,
+  meddled,
+  scratch,
+  textOf,
+  withStore,
+  world,
+} from './support.ts'
 
 test('a new home holds its first records, at mark 1, and opens', async t => {
   const { home } = await freshHome(t, 'file', 2)
@@ -55,4 +66,24 @@ test('init that dies at any call leaves a home or none, and starts over', async 
     if (finished) break
   }
   assert.ok(calls > 10, 'every call of init was its last once')
+})
+
+test('the first open makes the name of the home durable before anything is put into it, whoever made it', async t => {
+  const { root, home } = await freshHome(t)
+  const order: string[] = []
+  const disk = meddled(async (call, proceed) => {
+    await proceed()
+    if (call.kind === 'syncDirectory') order.push(call.path)
+    if (kindOfWrite(call) === 'group') order.push('group')
+  })
+  const put = () => withStore(home, store => store.putAtomic('/state/a', bytesOf('x')), { disk })
+  await put()
+  assert.deepEqual(order, [root, join(home, 'segments'), 'group'])
+  order.length = 0
+  await put()
+  assert.deepEqual(
+    order,
+    [join(home, 'segments'), 'group'],
+    'later ones make durable the name of the newest segment',
+  )
 })
