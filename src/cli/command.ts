@@ -11,6 +11,8 @@ export type Command = {
   readonly about: readonly string[]
   readonly options: readonly Option[]
   readonly examples: readonly Example[]
+  /** What `--json` answers with: the fields of one object, or of each type of line. Added to, never renamed. */
+  readonly fields: readonly string[]
   /** The ways it can end. */
   readonly exits: readonly Exit[]
   /** What to read next: names of commands. */

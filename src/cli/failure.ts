@@ -34,7 +34,7 @@ const again = 'run the same command again; what was queued or accepted is kept'
 const askThePeer = 'one end speaks another version, or something on the way changes what is sent'
 
 /** Every code, how the command ends, and what to do about it (D4). */
-const rules: Readonly<Record<Code, Rule>> = {
+export const rules: Readonly<Record<Code, Rule>> = {
   'cli/NO_HOME': { exit: 'noHome', hint: 'make one with: pawl init' },
 
   'state/EINVAL': { exit: 'usage' },

@@ -1,17 +1,17 @@
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DiskError } from '../host/disk.ts'
 import type { KeeperKind } from '../mark/mark.ts'
 import { realClock } from '../node/clock.ts'
 import { realDisk } from '../node/disk.ts'
 import { openEntropy } from '../node/entropy.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
-import { realPath } from '../node/path.ts'
+import { realName, realPath } from '../node/path.ts'
 import { type Exposure, findExposure } from '../node/permissions.ts'
 import { StateError } from '../state/error.ts'
 import { homeExists, locate, openHome, type Reader, readHome, type World } from '../state/home.ts'
 import type { Store } from '../state/store.ts'
-import { type Given, NoHomeError } from './command.ts'
+import { type Given, NoHomeError, UsageError } from './command.ts'
 
 /** What a command may do with a home that another process may be using. */
 export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'>
@@ -77,6 +77,15 @@ async function checkedHome(
 /** Whether there is a home. @throws StateError EINTEGRITY for a part of one */
 export async function standsAt(home: string): Promise<boolean> {
   return (await realDisk.stat(home))?.kind === 'directory' && (await homeExists(realDisk, home))
+}
+
+/** Where a file is to be written: the real path of its directory, which must exist, and its own name. */
+export async function outputPath(name: string): Promise<string> {
+  const path = await realName(name)
+  const directory = dirname(path)
+  if ((await realDisk.stat(directory))?.kind !== 'directory')
+    throw new UsageError(`no directory ${directory}`, 'make it first')
+  return path
 }
 
 /** As {@link findExposure}; a directory that is gone is for the opening to judge. */

@@ -1,5 +1,6 @@
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { DiskError } from '../host/disk.ts'
 import { realDisk } from '../node/disk.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
 import { realPath } from '../node/path.ts'
@@ -102,7 +103,11 @@ async function makeDirectories(path: string): Promise<void> {
   if (found !== undefined) throw new UsageError(`${path} is not a directory`, 'name another place')
   const parent = dirname(path)
   await makeDirectories(parent)
-  await realDisk.makeDirectory(path)
+  try {
+    await realDisk.makeDirectory(path)
+  } catch (error) {
+    if (!(error instanceof DiskError && error.code === 'exists')) throw error // another init made it just now
+  }
   await realDisk.syncDirectory(parent)
 }
 

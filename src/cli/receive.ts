@@ -2,7 +2,6 @@ import type { Wire } from '../host/wire.ts'
 import { type Correspondent, openCorrespondent, serve } from '../mailbox/courier.ts'
 import { MailboxError } from '../mailbox/error.ts'
 import { OutFile } from '../mailbox/out-file.ts'
-import { realName } from '../node/path.ts'
 import { type Listener, listen } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
@@ -11,7 +10,7 @@ import { openIdentity } from '../session/own-identity.ts'
 import { findPeer } from '../session/peers.ts'
 import type { Run } from './command.ts'
 import type { Exit } from './exits.ts'
-import { openOwnHome, realWorld } from './home.ts'
+import { openOwnHome, outputPath, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
 import { answer, answerJson, counted, size } from './output.ts'
@@ -25,7 +24,7 @@ const goodbyeMsMax = 3_000
 
 export const receive: Run = async given => {
   const place = parsePlace(given.needed('--listen'), '--listen')
-  const path = await realName(given.needed('--out'))
+  const path = await outputPath(given.needed('--out'))
   const world = realWorld()
   const store = await openOwnHome(given, world)
   try {

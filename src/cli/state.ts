@@ -1,11 +1,11 @@
 import { text } from '../bytes/bytes.ts'
 import { DiskError, type File } from '../host/disk.ts'
 import { realDisk } from '../node/disk.ts'
-import { realName, realPath } from '../node/path.ts'
+import { realPath } from '../node/path.ts'
 import { limits } from '../state/limits.ts'
 import { checkStatePath, statePrefix } from '../state/path.ts'
 import { type Run, UsageError } from './command.ts'
-import { openHomeToRead, openOwnHome } from './home.ts'
+import { openHomeToRead, openOwnHome, outputPath } from './home.ts'
 import { answer, answerBytes, answerJson, size } from './output.ts'
 
 export const put: Run = async given => {
@@ -27,7 +27,7 @@ export const get: Run = async given => {
   const out = given.text('--out')
   const home = await openHomeToRead(given)
   const { payload, envelope, generation } = await home.get(path).finally(() => home.close())
-  if (out !== undefined) await writeNew(await realName(out), payload)
+  if (out !== undefined) await writeNew(await outputPath(out), payload)
   if (given.json) {
     const { at, subject, purpose } = envelope
     const time = new Date(at).toISOString()

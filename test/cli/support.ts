@@ -76,6 +76,8 @@ export class Running {
 export class Scene {
   readonly folder = realpathSync(mkdtempSync(join(tmpdir(), 'pawl cli ')))
   readonly env: NodeJS.ProcessEnv
+  /** Of each home. */
+  readonly anchors = new Map<string, string>()
   readonly #running = new Set<Running>()
 
   constructor() {
@@ -124,7 +126,9 @@ export class Scene {
   /** A home of profile dev; answers with its identity. */
   async home(name: string): Promise<string> {
     const answer = await this.ok('init', '--home', name, '--profile', 'dev', '--json')
-    return JSON.parse(answer).identity
+    const { identity, anchor } = JSON.parse(answer)
+    this.anchors.set(name, anchor)
+    return identity
   }
 
   /** What people read, with what differs from run to run named. */
@@ -173,4 +177,70 @@ export function sleep(ms: number): Promise<void> {
 
 function quoted(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`
+}
+
+type Words = readonly (string | RunOptions)[]
+
+/** Two homes that know each other, alice who sends and bob who receives. */
+export class Pair {
+  readonly scene: Scene
+  bob = ''
+  port = 0
+  #receiver: Running | undefined
+
+  constructor(scene: Scene) {
+    this.scene = scene
+  }
+
+  async meet(): Promise<void> {
+    const [alice, bob] = await Promise.all([this.scene.home('alice'), this.scene.home('bob')])
+    this.bob = bob
+    await Promise.all([
+      this.scene.ok('peer', 'add', 'bob', bob, '--home', 'alice'),
+      this.scene.ok('peer', 'add', 'alice', alice, '--home', 'bob'),
+    ])
+  }
+
+  get receiver(): Running {
+    assert.ok(this.#receiver, 'receive was not started')
+    return this.#receiver
+  }
+
+  /** Starts to receive and waits until it listens. What is given later goes first. */
+  async receive(file: string, ...more: string[]): Promise<Running> {
+    this.#receiver = this.#startReceive(file, more)
+    this.port = Number((await this.receiver.line(/^listening on .*:(\d+)$/m))[1])
+    return this.receiver
+  }
+
+  /** A `receive` that is expected to end by itself. */
+  received(file: string, ...more: string[]): Promise<Outcome> {
+    return this.#startReceive(file, more).ended
+  }
+
+  stop(): Promise<Outcome> {
+    return this.receiver.kill('SIGTERM')
+  }
+
+  startSend(file: string, ...words: Words): Running {
+    const more = words.filter(word => typeof word === 'string')
+    const options = words.find(word => typeof word !== 'string')
+    const to = `127.0.0.1:${this.port || 1}`
+    return this.scene.start(['send', '--to', to, '--peer', 'bob', '--home', 'alice', file, ...more], options)
+  }
+
+  send(file: string, ...words: Words): Promise<Outcome> {
+    return this.startSend(file, ...words).ended
+  }
+
+  async sent(file: string, ...words: Words): Promise<string> {
+    const { code, stdout, stderr } = await this.send(file, ...words)
+    assert.equal(code, 0, stderr)
+    return stdout
+  }
+
+  #startReceive(file: string, more: readonly string[]): Running {
+    const usual = ['--listen', '127.0.0.1:0', '--from', 'alice', '--home', 'bob']
+    return this.scene.start(['receive', ...usual, '--out', file, ...more])
+  }
 }
