@@ -226,8 +226,8 @@ export class Connection {
       const answer = await this.#act(action)
       if (answer === undefined) continue
       await this.#take(answer)
-      // What was to be done on the strength of another answer is not done.
-      if (this.#state.name === 'closing' || this.#state.name === 'closed') return
+      // What was to be done on the strength of another answer is not done; the end of what has ended is.
+      if (state.name !== 'closed' && /^clos(ing|ed)$/.test(this.#state.name)) return
     }
   }
 
