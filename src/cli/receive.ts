@@ -1,11 +1,9 @@
 import type { Wire } from '../host/wire.ts'
 import { type Correspondent, openCorrespondent, serve } from '../mailbox/courier.ts'
-import { MailboxError } from '../mailbox/error.ts'
 import { OutFile } from '../mailbox/out-file.ts'
 import { type Listener, listen } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
-import { SessionError } from '../session/error.ts'
 import { openIdentity } from '../session/own-identity.ts'
 import { findPeer } from '../session/peers.ts'
 import type { Run } from './command.ts'
@@ -15,6 +13,7 @@ import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
 import { answer, answerJson, counted, size } from './output.ts'
 import { parsePlace } from './place.ts'
+import { turnedBack } from './turned-back.ts'
 
 /** Wires whose other end has not proved who it is; one more is dropped as it comes. */
 const strangersMax = 64
@@ -119,7 +118,8 @@ class Reception {
     } catch (error) {
       const message = error instanceof Error ? error.message : 'failed'
       log.event('receive/connection-failed', { remote: wire.remote, message })
-      if (isRollback(error)) this.#end(error)
+      const rollback = turnedBack(error, this.#from.party.peer.name)
+      if (rollback !== undefined) this.#end(rollback)
     } finally {
       this.#strangers.delete(wire)
       this.#known.delete(wire)
@@ -140,10 +140,4 @@ class Reception {
     const goodbye = live.close(0, 'the receiver stops').catch(() => undefined)
     await Promise.race([goodbye, new Promise<void>(resolve => clock.after(goodbyeMsMax, resolve))])
   }
-}
-
-/** Either end was turned back, by the word of an end that has proved who it is. */
-function isRollback(error: unknown): boolean {
-  if (error instanceof MailboxError) return error.code === 'ROLLBACK'
-  return error instanceof SessionError && error.code === 'session/ROLLBACK' && error.trusted
 }

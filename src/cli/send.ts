@@ -7,7 +7,7 @@ import { type Given, type Run, UsageError } from './command.ts'
 import { openOwnHome, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
-import { answer, answerJson, count, counted } from './output.ts'
+import { answer, answerJson, count } from './output.ts'
 import { parsePlace } from './place.ts'
 import { Progress } from './progress.ts'
 import { Sending } from './sending.ts'
@@ -40,14 +40,11 @@ export const send: Run = async given => {
 
 async function report(given: Given, peer: string, file: string, sending: Sending): Promise<void> {
   const { lines, queued, alreadyDelivered } = sending
+  const all = `${lines === 1 ? 'the one line' : `all ${count(lines)} lines`} of ${file}`
   if (given.json) await answerJson({ type: 'done', peer, file, lines, queued, alreadyDelivered })
   else if (lines === 0) await answer(`nothing to send: ${file} is empty`)
-  else if (alreadyDelivered)
-    await answer(`nothing to send: ${peer} has acknowledged all ${counted(lines, 'line')} of ${file} before`)
-  else
-    await answer(
-      `${peer} has acknowledged all ${counted(lines, 'line')} of ${file}; ${count(queued)} of them new in this run`,
-    )
+  else if (alreadyDelivered) await answer(`nothing to send: ${peer} has acknowledged ${all} before`)
+  else await answer(`${peer} has acknowledged ${all}; ${count(queued)} new in this run`)
 }
 
 function giveUpSeconds(given: Given): number {

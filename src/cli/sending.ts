@@ -9,6 +9,7 @@ import { identityText } from '../signature/identity.ts'
 import type { Exit } from './exits.ts'
 import type { Place } from './place.ts'
 import type { Figures } from './progress.ts'
+import { turnedBack } from './turned-back.ts'
 
 export type Order = {
   /** The file's real path. */
@@ -145,6 +146,6 @@ export class Sending {
       const own = identityText(this.#endpoint.own.identity.id)
       return new SessionError(error.code, `${peer.name} does not know this end, ${own}`, { trusted: true })
     }
-    return error
+    return turnedBack(error, peer.name) ?? error
   }
 }

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -169,6 +170,15 @@ export function assertFails(
   if (hint) assert.match(/^pawl: hint: (.*)$/m.exec(outcome.stderr)?.[1] ?? '', hint)
   assert.doesNotMatch(outcome.stderr, /^ {4}at /m, 'a stack was printed')
   assert.equal(outcome.stdout, '', 'a failure has no answer')
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const bound = server.address()
+  assert.ok(bound !== null && typeof bound === 'object')
+  await new Promise(resolve => server.close(resolve))
+  return bound.port
 }
 
 export function sleep(ms: number): Promise<void> {
