@@ -24,8 +24,16 @@ import { sealGroup } from './group.ts'
 import { decodeHomeFile, encodeHomeFile, homeFileName } from './home-file.ts'
 import { Journal } from './journal.ts'
 import { type Found, Records } from './records.ts'
-import { inFlightMax, type Replayed, replay } from './replay.ts'
-import { decodeScope, defaultScope, encodeScope, Scopes, scopePath, scopePrefix } from './scopes.ts'
+import { inFlightMax, type Replayed, replay, type Visit } from './replay.ts'
+import {
+  decodeScope,
+  defaultScope,
+  encodeScope,
+  type Scope,
+  Scopes,
+  scopePath,
+  scopePrefix,
+} from './scopes.ts'
 import { type JournalKeys, SegmentFiles } from './segment.ts'
 import { Store } from './store.ts'
 
@@ -166,7 +174,7 @@ export async function openHome(world: World, home: string, anchorBase?: string):
       const at = moved[index]
       if (at !== undefined) records.apply(group.generation, group.placed, at)
     }
-    await loadScopes(records, scopes)
+    refuseMisfits(await loadScopes(records, scopes))
 
     const tree = replayed.tree
     const store = new Store({
@@ -215,7 +223,7 @@ export type Reader = {
 
 /** @throws StateError as {@link openHome}, but for ELOCKED */
 export async function readHome(world: World, home: string, anchorBase?: string): Promise<Reader> {
-  // A writer may destroy a scope or give up a segment while it is being looked at: only what stands still is damaged.
+  // A writer that opens may give up a segment while it is being looked at: only what stands still is damaged.
   for (let left = 3; ; left--) {
     const before = await sighting(world.disk, home, anchorBase)
     try {
@@ -255,17 +263,18 @@ async function look(world: World, home: string, anchorBase: string | undefined):
     closing.push(() => source.close())
     const records = recordsOf(source, scopes)
     const upTo = anchor.mark.number === 0 ? undefined : anchor.mark.number
-    const replayed = await replay(
-      disk,
-      directory,
-      journalKeys(anchor.storeKey, storeId),
-      anchor.mark,
-      (header, placed, at) => records.apply(header.generation, placed, at),
-      upTo,
-    )
+    const keys = journalKeys(anchor.storeKey, storeId)
+    const visit: Visit = (header, placed, at) => records.apply(header.generation, placed, at)
+    const replayed = await replay(disk, directory, keys, anchor.mark, visit, upTo)
     const config = decodeConfig((await records.get(configPath)).payload)
     if (config.keeper === 'file') refuseRollback(replayed, anchor.mark)
-    await loadScopes(records, scopes)
+    const misfits = await loadScopes(records, scopes)
+    if (misfits.length > 0) {
+      // A slot is overwritten only after a group has said so. If there is one beyond what was read, they are going.
+      const now = await replay(disk, directory, keys, anchor.mark, () => {})
+      if (now.tree.size === replayed.tree.size) refuseMisfits(misfits)
+      for (const scope of misfits) records.forget(scope.id)
+    }
     return {
       mark: markOf(storeId, replayed.tree),
       config,
@@ -287,11 +296,19 @@ function recordsOf(source: SegmentFiles, scopes: Scopes): Records {
   })
 }
 
-/** Takes the scopes in, drops the records of dead ones, and holds the slots against what the journal says. */
-async function loadScopes(records: Records, scopes: Scopes): Promise<void> {
+/** Takes the scopes in, drops the records of dead ones, and answers whose slot is not what the journal says. */
+async function loadScopes(records: Records, scopes: Scopes): Promise<readonly Scope[]> {
   for (const path of records.list(scopePrefix)) scopes.set(decodeScope((await records.get(path)).payload))
   records.keep(scope => scopes.isLive(scope))
-  await scopes.verify()
+  return scopes.misfits()
+}
+
+function refuseMisfits([first]: readonly Scope[]): void {
+  if (first !== undefined)
+    throw new StateError(
+      'EINTEGRITY',
+      `key slot ${first.slot} in the anchor is not the one the journal names`,
+    )
 }
 
 function refuseRollback(replayed: Replayed, mark: Mark): void {

@@ -91,14 +91,13 @@ export class Scopes {
     return [...this.#bySlot.values()].filter(scope => scope.state === 'shredding')
   }
 
-  /** @throws StateError EINTEGRITY if a slot does not hold what the journal says of it */
-  async verify(): Promise<void> {
+  /** Scopes whose slot does not hold what the journal says of it. */
+  async misfits(): Promise<Scope[]> {
+    const found: Scope[] = []
     for (const scope of this.#bySlot.values())
       if (scope.state !== 'shredding' && !equalSecrets(scope.check, await this.slotCheck(scope.slot)))
-        throw new StateError(
-          'EINTEGRITY',
-          `key slot ${scope.slot} in the anchor is not the one the journal names`,
-        )
+        found.push(scope)
+    return found
   }
 
   key(scope: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
