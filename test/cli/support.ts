@@ -82,11 +82,13 @@ export class Scene {
   readonly #running = new Set<Running>()
 
   constructor() {
+    const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
     this.env = {
       PATH: process.env.PATH,
       HOME: this.folder,
-      // Compiled code is shared by all of them.
-      XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'),
+      // Compiled code is shared by all of them, from the first file on.
+      XDG_CACHE_HOME: cache,
+      NODE_COMPILE_CACHE: join(cache, 'pawl'),
       PAWL_ANCHOR: join(this.folder, 'anchors'),
       QSL_TEST_HOOKS: '1',
       PAWL_HOOK_NONCES: join(this.folder, 'nonces'),
