@@ -98,6 +98,7 @@ export class Sender {
   readonly running: Running
   readonly to: Correspondent
   readonly #wires = new Set<Wire>()
+  #isDead = false
 
   private constructor(running: Running, to: Correspondent) {
     this.running = running
@@ -127,6 +128,8 @@ export class Sender {
     queued.catch(() => undefined)
     const done = () => outbox.acknowledged.next > messages.length
     const dialled = async () => {
+      // What is dead does nothing more, though its code is still here.
+      if (this.#isDead) return new Promise<never>(() => {})
       const wire = await dial()
       this.#wires.add(wire)
       return wire
@@ -136,6 +139,7 @@ export class Sender {
   }
 
   kill(): AtRest {
+    this.#isDead = true
     for (const wire of this.#wires) wire.abort()
     return this.running.kill()
   }

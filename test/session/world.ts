@@ -140,12 +140,18 @@ export async function run(
   options: { readonly limits?: Endpoint['limits']; readonly faults?: FaultRule } = {},
 ): Promise<Running> {
   const disk = new SimulatedDisk(site.image, options.faults === undefined ? {} : { faults: options.faults })
-  const store = await openHome({ disk, clock, entropy }, home)
+  let isDead = false
+  const ownClock: Clock = {
+    now: () => clock.now(),
+    monotonic: () => clock.monotonic(),
+    after: (ms, then) => (isDead ? () => {} : clock.after(ms, () => isDead || then())),
+  }
+  const store = await openHome({ disk, clock: ownClock, entropy }, home)
   const log: string[] = []
   const endpoint: Endpoint = {
     store,
     own: await openIdentity(store),
-    clock,
+    clock: ownClock,
     entropy,
     log: { event: (name, fields) => log.push(`${name} ${JSON.stringify(fields)}`) },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
@@ -158,10 +164,12 @@ export async function run(
     kill() {
       const image = disk.killState()
       disk.kill()
+      isDead = true
       return { ...site, image }
     },
     async close() {
       await store.close()
+      isDead = true
       return { ...site, image: disk.killState() }
     },
   }

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { canPass } from '../../src/mailbox/courier.ts'
+import { settled } from '../simulator/clock.ts'
+import { Random } from '../simulator/random.ts'
+import type { Weather, WireOptions } from '../simulator/wire.ts'
+import { assertReceived, isRollback, Receiver, Sender, unreachable } from './exchange.ts'
+import { type AtRest, IdleClock, introduced, lines, noNonceTwice } from './world.ts'
+
+noNonceTwice()
+
+const seeds = process.env.SLOW === '1' ? 400 : 8
+const [senderSite, receiverSite] = await introduced()
+
+/** Small, empty, of several frames. */
+function messagesOf(random: Random): Uint8Array[] {
+  const sizes = [0, 1, 30, 200, 5_000, 70_000, 150_000]
+  return Array.from({ length: 24 }, () => random.bytes(sizes[random.below(sizes.length)] ?? 0))
+}
+
+type Rates = Omit<Weather, 'delayMsMax'>
+
+const kinds: Readonly<Record<string, Rates>> = {
+  'splits and delays': { split: 0.5, delay: 0.5 },
+  cuts: { cut: 0.08 },
+  duplicates: { duplicate: 0.08 },
+  'changes of order': { reorder: 0.1 },
+  truncation: { truncate: 0.08 },
+  'flipped bits': { flip: 0.08 },
+  'all of it': {
+    split: 0.2,
+    delay: 0.2,
+    cut: 0.02,
+    duplicate: 0.03,
+    reorder: 0.03,
+    truncate: 0.03,
+    flip: 0.03,
+  },
+}
+
+suite('bad weather on every connection', () => {
+  for (const [name, weather] of Object.entries(kinds))
+    test(`${name}: everything arrives once, in order, in bounded time`, async () => {
+      for (let seed = 1; seed <= seeds; seed++) {
+        const clock = new IdleClock()
+        const random = new Random(seed)
+        const messages = messagesOf(random)
+        const receiver = await Receiver.start(receiverSite, clock)
+        const sender = await Sender.start(senderSite, clock)
+        let dials = 0
+        const network = (): WireOptions => ({
+          seed: random.word(),
+          weather: { ...weather, delayMsMax: 200 },
+          cutReadsAs: random.chance(0.5) ? 'end' : 'error',
+        })
+        await sender.send(messages, () => {
+          dials++
+          return receiver.dial(dials > 12 ? {} : network())
+        })
+        // Every connection that broke did so with a code; none as a rollback.
+        for (const error of receiver.errors) {
+          assert.ok(!isRollback(error), String(error))
+          assert.ok(error instanceof Error && 'code' in error, String(error))
+        }
+        assert.ok(clock.monotonic() < 400_000, `seed ${seed}: ${clock.monotonic()} ms`)
+        await sender.close()
+        await assertReceived(await receiver.close(), clock, messages)
+      }
+    })
+
+  test('a network that flips a bit in every connection ends in a coded error, not in trying for ever', async () => {
+    const clock = new IdleClock()
+    const receiver = await Receiver.start(receiverSite, clock)
+    const sender = await Sender.start(senderSite, clock)
+    const dial = () => {
+      let chunks = 0
+      return receiver.dial({
+        meddle: (chunk, from) => {
+          if (from === 'left' && ++chunks > 2) chunk[30] = (chunk[30] ?? 0) ^ 1
+          return [chunk]
+        },
+      })
+    }
+    await assert.rejects(sender.send(lines(3), dial), { code: 'channel/TAMPERED' })
+    assert.ok(clock.monotonic() < 120_000)
+    assert.equal(sender.to.mailbox.outbox.acknowledged.next, 1)
+    assert.equal(sender.to.mailbox.outbox.sending.next, 4, 'what is queued stays queued')
+    await sender.close()
+    await receiver.close()
+  })
+
+  test('a way that takes everything and brings nothing is given up, and a new connection made', async () => {
+    const clock = new IdleClock()
+    const receiver = await Receiver.start(receiverSite, clock)
+    const sender = await Sender.start(senderSite, clock)
+    let dials = 0
+    const messages = lines(5)
+    await sender.send(messages, () => {
+      const isDead = ++dials === 1
+      let chunks = 0
+      return receiver.dial({
+        meddle: (chunk, from) => (isDead && from === 'left' && ++chunks > 2 ? [] : [chunk]),
+      })
+    })
+    assert.equal(dials, 2)
+    assert.ok(clock.monotonic() <= 130_000, `${clock.monotonic()} ms`)
+    await sender.close()
+    await assertReceived(await receiver.close(), clock, messages)
+  })
+
+  test('nobody there: the last trouble is told after the time to give up', async () => {
+    const clock = new IdleClock()
+    const sender = await Sender.start(senderSite, clock)
+    const trouble = sender.send(lines(1), () => Promise.reject(unreachable()), 30_000)
+    await assert.rejects(trouble, { name: 'WireError' })
+    assert.ok(clock.monotonic() > 20_000 && clock.monotonic() <= 30_000, `${clock.monotonic()} ms`)
+  })
+
+  test('trouble on the way can pass; the word of a proven peer cannot', () => {
+    assert.ok(canPass(unreachable()))
+    assert.ok(!canPass(new TypeError('our own mistake')))
+  })
+})
+
+suite('replay', () => {
+  test('every chunk of an old connection, sent again to the server, opens nothing and delivers nothing', async () => {
+    const clock = new IdleClock()
+    const receiver = await Receiver.start(receiverSite, clock)
+    const sender = await Sender.start(senderSite, clock)
+    const messages = lines(10)
+    const recorded: Uint8Array[] = []
+    await sender.send(messages, () =>
+      receiver.dial({
+        meddle: (chunk, from) => {
+          if (from === 'left') recorded.push(chunk)
+          return [chunk]
+        },
+      }),
+    )
+    const { epoch } = receiver.from.party.memory
+    for (let first = 0; first < recorded.length; first++) {
+      const wire = receiver.dial()
+      for (const chunk of recorded.slice(first)) await wire.write(chunk).catch(() => undefined)
+      while ((await wire.read().catch(() => undefined)) !== undefined);
+    }
+    for (let i = 0; i < 10; i++) await settled()
+    assert.ok(receiver.errors.length >= recorded.length)
+    assert.ok(receiver.errors.every(error => !isRollback(error)))
+    assert.equal(receiver.from.party.memory.epoch, epoch)
+    await sender.close()
+    await assertReceived(await receiver.close(), clock, messages)
+  })
+})
+
+suite('processes that die', () => {
+  /** Runs an exchange in which both ends die at random calls into their disks and come back. */
+  async function withDeaths(seed: number, deaths: number): Promise<void> {
+    const clock = new IdleClock()
+    const random = new Random(seed)
+    const messages = messagesOf(random)
+    let [a, b]: AtRest[] = [senderSite, receiverSite]
+    let left = deaths
+    const dies = () => {
+      let callsLeft = left-- > 0 ? 15 + random.below(70) : Number.POSITIVE_INFINITY
+      let died = () => {}
+      const death = new Promise<'died'>(resolve => {
+        died = () => resolve('died')
+      })
+      const faults = () => {
+        if (--callsLeft !== 0) return undefined
+        died()
+        return { waits: new Promise<never>(() => {}) }
+      }
+      return { death, faults }
+    }
+    const startReceiver = async () => {
+      for (;;) {
+        const life = dies()
+        const receiver = await Promise.race([Receiver.start(b ?? receiverSite, clock, life), life.death])
+        if (receiver !== 'died') return { receiver, death: life.death }
+      }
+    }
+    let { receiver, death } = await startReceiver()
+    for (;;) {
+      const senderDeath = dies()
+      const starting = Sender.start(a ?? senderSite, clock, senderDeath)
+      const sender = await Promise.race([starting, senderDeath.death])
+      if (sender === 'died') continue
+      const sending = sender.send(messages, () =>
+        receiver.dial({ seed: random.word(), weather: { split: 0.1, cut: 0.01 } }),
+      )
+      sending.catch(() => undefined)
+      let outcome: 'done' | 'died' | 'receiver died'
+      do {
+        outcome = await Promise.race([
+          sending.then(() => 'done' as const),
+          senderDeath.death,
+          death.then(() => 'receiver died' as const),
+        ])
+        if (outcome !== 'receiver died') continue
+        b = receiver.kill()
+        ;({ receiver, death } = await startReceiver())
+      } while (outcome === 'receiver died')
+      a = sender.kill()
+      if (outcome === 'done') break
+    }
+    for (const error of receiver.errors) assert.ok(!isRollback(error), String(error))
+    await assertReceived(receiver.kill(), clock, messages)
+  }
+
+  test('at any call into their disks, again and again: everything arrives once, in order', async () => {
+    for (let seed = 1; seed <= 3 * seeds; seed++) await withDeaths(seed, 8)
+  })
+})
