@@ -26,6 +26,13 @@ export function list(): string {
     '',
     ...summaries(commands),
     '',
+    'Examples:',
+    '  bob$   pawl init && pawl id                        # alice does, too',
+    '  alice$ pawl peer add bob pawl1:...                 # the line that bob sees',
+    "  bob$   pawl peer add alice pawl1:...               # and alice's",
+    '  bob$   pawl receive --listen 0.0.0.0:7100 --from alice --out orders.txt',
+    '  alice$ pawl send --to bob.example:7100 --peer bob orders.txt',
+    '',
     ...table([
       ['--help', 'this, or behind a command: its examples, options and exits'],
       ['--version', 'which version this is'],

@@ -18,7 +18,7 @@ import { turnedBack } from './turned-back.ts'
 /** Wires whose other end has not proved who it is; one more is dropped as it comes. */
 const strangersMax = 64
 
-/** How long a peer may take over the last acknowledgement and its goodbye. */
+/** How long a peer may take over its goodbye. */
 const goodbyeMsMax = 3_000
 
 export const receive: Run = async given => {
@@ -100,9 +100,9 @@ class Reception {
       return this.#exit
     } finally {
       this.#end()
-      void listener.close()
       for (const wire of [...this.#strangers, ...this.#known]) wire.abort()
-      await Promise.allSettled(this.#links)
+      // Until the other end has heard why: a process that is gone resets what it has not read, and its word with it.
+      await this.#soon(Promise.all([listener.close(), ...this.#links]))
     }
   }
 
@@ -133,11 +133,13 @@ class Reception {
 
   /** Once around the event loop the acknowledgement of the last batch is on its way; then the end is said. */
   async #sayGoodbye(): Promise<void> {
-    const { clock } = this.#endpoint
     await new Promise<void>(resolve => setImmediate(resolve))
-    const { live } = this.#from.party
-    if (live === undefined) return
-    const goodbye = live.close(0, 'the receiver stops').catch(() => undefined)
-    await Promise.race([goodbye, new Promise<void>(resolve => clock.after(goodbyeMsMax, resolve))])
+    const goodbye = this.#from.party.live?.close(0, 'the receiver stops').catch(() => undefined)
+    if (goodbye !== undefined) await this.#soon(goodbye)
+  }
+
+  async #soon(done: Promise<unknown>): Promise<void> {
+    const { clock } = this.#endpoint
+    await Promise.race([done, new Promise<void>(resolve => clock.after(goodbyeMsMax, resolve))])
   }
 }
