@@ -57,6 +57,7 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
   while (!options.done() && options.stop?.aborted !== true) {
     let connection: Connection | undefined
     const before = outbox.acknowledged.next
+    const hasMoved = () => outbox.acknowledged.next > before
     try {
       connection = await Connection.connect(endpoint, await options.dial(), to.party)
       contact = clock.monotonic()
@@ -73,19 +74,19 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
         for (const stop of forget) stop()
       }
       contact = clock.monotonic()
+      // So that two copies of this home, each ended by the other, do not chase each other.
+      if (!hasMoved() && !options.done()) await pause(clock, wait, options.stop)
     } catch (error) {
       if (!canPass(error)) throw error
       if (connection !== undefined) contact = clock.monotonic()
-      const hasMoved = outbox.acknowledged.next > before
-      if (hasMoved) wait = backoffMs.first
-      if (hasMoved) fruitless = 0
-      else if (connection !== undefined && outbox.sending.next > before) fruitless++
+      if (connection !== undefined && outbox.sending.next > before) fruitless = hasMoved() ? 0 : fruitless + 1
       if (fruitless >= fruitlessMax) throw error
+      if (hasMoved()) wait = backoffMs.first
       log.event('mailbox/retry', { message: error instanceof Error ? error.message : 'failed', ms: wait })
       if (clock.monotonic() - contact + wait > options.giveUpMs) throw error
       await pause(clock, wait, options.stop)
-      wait = Math.min(2 * wait, backoffMs.most)
     }
+    wait = hasMoved() ? backoffMs.first : Math.min(2 * wait, backoffMs.most)
   }
   await outbox.flush()
 }

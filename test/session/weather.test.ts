@@ -5,18 +5,14 @@ import { settled } from '../simulator/clock.ts'
 import { Random } from '../simulator/random.ts'
 import type { Weather, WireOptions } from '../simulator/wire.ts'
 import { assertReceived, isRollback, Receiver, Sender, unreachable } from './exchange.ts'
-import { type AtRest, IdleClock, introduced, lines, noNonceTwice } from './world.ts'
+import { messagesOf, withDeaths } from './scenarios.ts'
+import { IdleClock, introduced, lines, noNonceTwice } from './world.ts'
 
 noNonceTwice()
 
 const seeds = process.env.SLOW === '1' ? 400 : 8
-const [senderSite, receiverSite] = await introduced()
-
-/** Small, empty, of several frames. */
-function messagesOf(random: Random): Uint8Array[] {
-  const sizes = [0, 1, 30, 200, 5_000, 70_000, 150_000]
-  return Array.from({ length: 24 }, () => random.bytes(sizes[random.below(sizes.length)] ?? 0))
-}
+const sites = await introduced()
+const [senderSite, receiverSite] = sites
 
 type Rates = Omit<Weather, 'delayMsMax'>
 
@@ -153,62 +149,7 @@ suite('replay', () => {
 })
 
 suite('processes that die', () => {
-  /** Runs an exchange in which both ends die at random calls into their disks and come back. */
-  async function withDeaths(seed: number, deaths: number): Promise<void> {
-    const clock = new IdleClock()
-    const random = new Random(seed)
-    const messages = messagesOf(random)
-    let [a, b]: AtRest[] = [senderSite, receiverSite]
-    let left = deaths
-    const dies = () => {
-      let callsLeft = left-- > 0 ? 15 + random.below(70) : Number.POSITIVE_INFINITY
-      let died = () => {}
-      const death = new Promise<'died'>(resolve => {
-        died = () => resolve('died')
-      })
-      const faults = () => {
-        if (--callsLeft !== 0) return undefined
-        died()
-        return { waits: new Promise<never>(() => {}) }
-      }
-      return { death, faults }
-    }
-    const startReceiver = async () => {
-      for (;;) {
-        const life = dies()
-        const receiver = await Promise.race([Receiver.start(b ?? receiverSite, clock, life), life.death])
-        if (receiver !== 'died') return { receiver, death: life.death }
-      }
-    }
-    let { receiver, death } = await startReceiver()
-    for (;;) {
-      const senderDeath = dies()
-      const starting = Sender.start(a ?? senderSite, clock, senderDeath)
-      const sender = await Promise.race([starting, senderDeath.death])
-      if (sender === 'died') continue
-      const sending = sender.send(messages, () =>
-        receiver.dial({ seed: random.word(), weather: { split: 0.1, cut: 0.01 } }),
-      )
-      sending.catch(() => undefined)
-      let outcome: 'done' | 'died' | 'receiver died'
-      do {
-        outcome = await Promise.race([
-          sending.then(() => 'done' as const),
-          senderDeath.death,
-          death.then(() => 'receiver died' as const),
-        ])
-        if (outcome !== 'receiver died') continue
-        b = receiver.kill()
-        ;({ receiver, death } = await startReceiver())
-      } while (outcome === 'receiver died')
-      a = sender.kill()
-      if (outcome === 'done') break
-    }
-    for (const error of receiver.errors) assert.ok(!isRollback(error), String(error))
-    await assertReceived(receiver.kill(), clock, messages)
-  }
-
   test('at any call into their disks, again and again: everything arrives once, in order', async () => {
-    for (let seed = 1; seed <= 3 * seeds; seed++) await withDeaths(seed, 8)
+    for (let seed = 1; seed <= 3 * seeds; seed++) await withDeaths(sites, { seed, deaths: 8 })
   })
 })
