@@ -268,6 +268,7 @@ export class Store {
       // Those who come while the last group is being written are served too, before this loop may end.
       if (this.#waiting.length === 0) await finishing
       if (this.#waiting.length === 0) break
+      await this.#gather()
       const taken = this.#take()
       let group: SealedGroup
       try {
@@ -306,6 +307,14 @@ export class Store {
       salt: this.#salt,
       macKey: this.#parts.macKey,
     })
+  }
+
+  /** Who commits in the same turn shares the group: a disk that answers at once would else serve the first alone. */
+  async #gather(): Promise<void> {
+    for (let seen = 0; seen < this.#waiting.length; ) {
+      seen = this.#waiting.length
+      await undefined
+    }
   }
 
   #take(): Waiting[] {
