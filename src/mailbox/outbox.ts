@@ -238,7 +238,9 @@ export class Outbox implements Sent {
       const messages = await this.#read(parts)
       if (number + messages.length <= this.#acknowledged.next) this.#garbage.push(...parts)
       for (const message of messages) {
-        if (number++ < this.#sending.next) continue
+        const isKnown = number < this.#sending.next
+        number++
+        if (isKnown) continue
         this.#retain({ message, before: this.#sending, paths: parts })
         this.#sending = after(this.#sending, message)
       }
