@@ -15,8 +15,8 @@ import { type AtRest, type Running, run } from './world.ts'
 export type RunOptions = {
   readonly limits?: Endpoint['limits']
   readonly faults?: FaultRule
-  /** Messages are put here before they are looked at. */
-  readonly wrap?: (correspondent: Correspondent) => void
+  /** Changes what was opened before anything is done with it: a planted bug. */
+  readonly wrap?: (correspondent: Correspondent, running: Running) => void
 }
 
 export function digest(message: Uint8Array): string {
@@ -40,7 +40,7 @@ export class Receiver {
   static async start(site: AtRest, clock: Clock, options: RunOptions = {}): Promise<Receiver> {
     const running = await run(site, clock, options)
     const from = await openCorrespondent(running.endpoint, running.peer, 'server')
-    options.wrap?.(from)
+    options.wrap?.(from, running)
     const receiver = new Receiver(running, from)
     receiver.#accept().catch(error => receiver.errors.push(error))
     return receiver
@@ -108,7 +108,7 @@ export class Sender {
   static async start(site: AtRest, clock: Clock, options: RunOptions = {}): Promise<Sender> {
     const running = await run(site, clock, options)
     const to = await openCorrespondent(running.endpoint, running.peer, 'client')
-    options.wrap?.(to)
+    options.wrap?.(to, running)
     return new Sender(running, to)
   }
 
@@ -126,7 +126,15 @@ export class Sender {
     const { outbox } = this.to.mailbox
     const queued = this.queue(messages)
     queued.catch(() => undefined)
-    const done = () => outbox.acknowledged.next > messages.length
+    await this.deliverUntil(() => outbox.acknowledged.next > messages.length, dial, giveUpMs)
+    await queued
+  }
+
+  async deliverUntil(
+    done: () => boolean,
+    dial: () => Wire | Promise<Wire>,
+    giveUpMs = 120_000,
+  ): Promise<void> {
     const dialled = async () => {
       // What is dead does nothing more, though its code is still here.
       if (this.#isDead) return new Promise<never>(() => {})
@@ -135,7 +143,6 @@ export class Sender {
       return wire
     }
     await deliver(this.running.endpoint, this.to, { dial: dialled, done, giveUpMs })
-    await queued
   }
 
   kill(): AtRest {
