@@ -2,7 +2,7 @@ import { asArray, asBytes, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import type { Secret } from '../crypto/secret.ts'
 import { type Identity, IdentityKeys, newIdentity, parseIdentity } from '../signature/identity.ts'
 
-/** The identity of a home: its chain of records, and the keys of the newest (docs/spec/home.md). */
+/** The identity of a home: its chain of records, and the keys of the newest (docs/spec/session.md). */
 export type OwnIdentity = { readonly identity: Identity; readonly keys: IdentityKeys }
 
 const chainPath = '/pawl/identity/chain'

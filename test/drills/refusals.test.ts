@@ -269,13 +269,7 @@ suite('whoever else is on the line', () => {
       bytes.writeUInt32BE(length, 18)
       return bytes
     }
-    const firsts = [
-      header(1, 0xffff_ffff),
-      header(9, 10),
-      header(2, 0xffff),
-      header(1, 8193),
-      Buffer.alloc(500, 255),
-    ]
+    const firsts = [header(1, 0xffff_ffff), header(9, 10), header(1, 8193), Buffer.alloc(500, 255)]
     for (const first of firsts) {
       const socket = await dial()
       const began = performance.now()
