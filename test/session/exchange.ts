@@ -196,3 +196,10 @@ export function isRollback(error: unknown): boolean {
   if (error instanceof MailboxError) return error.code === 'ROLLBACK'
   return error instanceof SessionError && error.code === 'session/ROLLBACK' && error.trusted
 }
+
+export async function trouble(work: Promise<unknown>): Promise<unknown> {
+  return work.then(
+    () => undefined,
+    error => error,
+  )
+}

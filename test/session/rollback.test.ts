@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { settled } from '../simulator/clock.ts'
-import { isRollback, Receiver, receivedCount, Sender } from './exchange.ts'
-import { copyOf, type Outcome, type PutBack, receiverPutBack, senderPutBack, trouble } from './scenarios.ts'
+import { isRollback, Receiver, receivedCount, Sender, trouble } from './exchange.ts'
+import { copyOf, type Outcome, type PutBack, receiverPutBack, senderPutBack } from './scenarios.ts'
 import { type AtRest, IdleClock, introduced, lines, noNonceTwice } from './world.ts'
 
 noNonceTwice()

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { settled } from '../simulator/clock.ts'
 import { Random } from '../simulator/random.ts'
-import { assertReceived, isRollback, Receiver, type RunOptions, receivedCount, Sender } from './exchange.ts'
+import {
+  assertReceived,
+  isRollback,
+  Receiver,
+  type RunOptions,
+  receivedCount,
+  Sender,
+  trouble,
+} from './exchange.ts'
 import { type AtRest, IdleClock, lines, type Running } from './world.ts'
 
 /** Small, empty, of several frames. */
@@ -153,11 +161,4 @@ export async function receiverPutBack(sites: readonly [AtRest, AtRest], drill: P
     atReceiver: errors.find(isRollback),
     received: await receivedCount(await receiver.close(), clock, truth),
   }
-}
-
-export async function trouble(work: Promise<unknown>): Promise<unknown> {
-  return work.then(
-    () => undefined,
-    error => error,
-  )
 }

@@ -10,7 +10,7 @@ import { IdleClock, introduced, lines, noNonceTwice } from './world.ts'
 
 noNonceTwice()
 
-const seeds = process.env.SLOW === '1' ? 400 : 8
+const seeds = process.env.SLOW === '1' ? 400 : 6
 const sites = await introduced()
 const [senderSite, receiverSite] = sites
 
