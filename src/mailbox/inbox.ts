@@ -1,6 +1,7 @@
 import { BytesError, base64url, equal } from '../bytes/bytes.ts'
 import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import type { Change, Store } from '../state/store.ts'
+import { Changes } from './changes.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
 import { after, firstPosition, type Position } from './position.ts'
@@ -45,7 +46,7 @@ export class Inbox {
   #accepting: Promise<unknown> = Promise.resolve()
   #closed = false
   #failure: unknown
-  readonly #watchers = new Set<() => void>()
+  readonly #changes = new Changes()
 
   private constructor(store: Store, path: string, accepted: Position) {
     this.#store = store
@@ -83,7 +84,7 @@ export class Inbox {
     this.#delivered = position
     this.#waiting.push({ message, position })
     this.#waitingBytes += message.length
-    this.#changed()
+    this.#changes.announce()
     await this.until(
       () =>
         this.#closed ||
@@ -104,7 +105,7 @@ export class Inbox {
       const taken = this.#waiting.splice(0)
       this.#taken = taken
       this.#waitingBytes = 0
-      this.#changed()
+      this.#changes.announce()
       const messages = taken.map(({ message }) => message)
       const accept = (changes: readonly Change[] = []) => this.#accept(taken, changes)
       let isLeft = true
@@ -132,23 +133,16 @@ export class Inbox {
   close(failure?: unknown): void {
     this.#closed = true
     this.#failure ??= failure
-    this.#changed()
+    this.#changes.announce()
   }
 
   watch(then: () => void): () => void {
-    this.#watchers.add(then)
-    return () => this.#watchers.delete(then)
+    return this.#changes.watch(then)
   }
 
-  async until(done: () => boolean): Promise<void> {
-    if (done()) return
-    await new Promise<void>(resolve => {
-      const stop = this.watch(() => {
-        if (!done()) return
-        stop()
-        resolve()
-      })
-    })
+  /** Resolves once `done` holds; asked again after every change. */
+  until(done: () => boolean): Promise<void> {
+    return this.#changes.until(done)
   }
 
   /** One after another, so that nothing is accepted twice and nothing is passed over. */
@@ -162,7 +156,7 @@ export class Inbox {
         this.#accepted = position
         this.#drop(entries.length)
       })
-      this.#changed()
+      this.#changes.announce()
     })
     this.#accepting = turn.catch(() => undefined)
     return turn
@@ -178,11 +172,7 @@ export class Inbox {
     for (const { message } of this.#taken) this.#waitingBytes += message.length
     this.#waiting = [...this.#taken, ...this.#waiting]
     this.#taken = []
-    this.#changed()
-  }
-
-  #changed(): void {
-    for (const watcher of [...this.#watchers]) watcher()
+    this.#changes.announce()
   }
 }
 

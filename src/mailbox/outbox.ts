@@ -4,6 +4,7 @@ import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
 import { StateError } from '../state/error.ts'
 import type { Change, Store } from '../state/store.ts'
+import { Changes } from './changes.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
 import { after, firstPosition, type Position, type Sent, samePosition } from './position.ts'
@@ -32,7 +33,7 @@ export class Outbox implements Sent {
   /** Parts of messages that never came to be: gone before anything is written under their number again. */
   #unfinished: string[] = []
   #persistedAck: number
-  #watchers = new Set<() => void>()
+  readonly #changes = new Changes()
   #putting: Promise<unknown> = Promise.resolve()
 
   private constructor(store: Store, peer: Uint8Array, sending: Position, acknowledged: Position) {
@@ -112,7 +113,7 @@ export class Outbox implements Sent {
       if (retained !== undefined && shared !== retained.paths) this.#garbage.push(...retained.paths)
     }
     this.#acknowledged = position
-    this.#changed()
+    this.#changes.announce()
   }
 
   /** Makes durable what the peer acknowledged, and deletes it. */
@@ -122,20 +123,12 @@ export class Outbox implements Sent {
 
   /** Calls back after every queued message and every acknowledgement, until the answer is called. */
   watch(then: () => void): () => void {
-    this.#watchers.add(then)
-    return () => this.#watchers.delete(then)
+    return this.#changes.watch(then)
   }
 
   /** Resolves once `done` holds; asked again after every change. */
-  async until(done: () => boolean): Promise<void> {
-    if (done()) return
-    await new Promise<void>(resolve => {
-      const stop = this.watch(() => {
-        if (!done()) return
-        stop()
-        resolve()
-      })
-    })
+  until(done: () => boolean): Promise<void> {
+    return this.#changes.until(done)
   }
 
   async #put(messages: readonly Uint8Array[], alongside: readonly Change[]): Promise<void> {
@@ -183,7 +176,7 @@ export class Outbox implements Sent {
       this.#garbage.unshift(...garbage)
       throw error
     }
-    this.#changed()
+    this.#changes.announce()
   }
 
   /** All parts but the last are committed ahead; without the position they are not yet a message. */
@@ -264,10 +257,6 @@ export class Outbox implements Sent {
       pieces.push(reader.rest())
     }
     return [concat(...pieces)]
-  }
-
-  #changed(): void {
-    for (const watcher of [...this.#watchers]) watcher()
   }
 }
 
