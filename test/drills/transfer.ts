@@ -82,18 +82,27 @@ export class MiddleBox {
 
   #pass(from: net.Socket, to: net.Socket, weather: Weather, random: Random, cut: () => void): void {
     let held: Buffer | undefined
+    const letGo = () => {
+      if (held !== undefined) to.write(held)
+      held = undefined
+    }
     from.on('data', chunk => {
       const bytes = Buffer.from(chunk)
       if (random.chance(weather.cut)) return cut()
-      const out = random.chance(weather.truncate) ? bytes.subarray(0, random.below(bytes.length)) : bytes
-      if (held === undefined && random.chance(weather.reorder)) {
-        held = out
+      if (random.chance(weather.truncate)) {
+        // The stream ends within a chunk.
+        to.end(bytes.subarray(0, random.below(bytes.length)))
+        from.pause()
         return
       }
-      to.write(out)
-      if (random.chance(weather.duplicate)) to.write(out)
-      if (held !== undefined) to.write(held)
-      held = undefined
+      if (held === undefined && random.chance(weather.reorder)) {
+        held = bytes
+        setTimeout(letGo, 50)
+        return
+      }
+      to.write(bytes)
+      if (random.chance(weather.duplicate)) to.write(bytes)
+      letGo()
       from.pause()
       setTimeout(() => from.resume(), random.below(weather.delayMsMax + 1))
     })
