@@ -172,8 +172,12 @@ export async function transfer(pair: Pair, drill: Drill): Promise<Killed> {
         break
       }
     }
-    const { code, stderr } = await scene.run(send)
-    assert.equal(code, 0, stderr)
+    for (let run = 1; ; run++) {
+      const { code, stderr } = await scene.run(send)
+      if (code === 0) break
+      // A run that takes longer than a command may take in a test was killed, too.
+      assert.ok(code === null && run < 10, stderr)
+    }
     isDelivered = true
   }
 

@@ -58,7 +58,8 @@ suite('bad weather on every connection', () => {
           assert.ok(!isRollback(error), String(error))
           assert.ok(error instanceof Error && 'code' in error, String(error))
         }
-        assert.ok(clock.monotonic() < 400_000, `seed ${seed}: ${clock.monotonic()} ms`)
+        // At worst each of the twelve goes dead and is noticed after two minutes.
+        assert.ok(clock.monotonic() < 12 * 130_000, `seed ${seed}: ${clock.monotonic()} ms`)
         await sender.close()
         await assertReceived(await receiver.close(), clock, messages)
       }
