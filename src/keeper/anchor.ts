@@ -39,6 +39,9 @@ export async function createAnchor(
   await file.sync()
   await file.close()
   await createSlots(disk, entropy, join(path, names.slots), slotCount)
+  const lock = await disk.open(join(path, names.lock), { access: 'exclusive' })
+  await lock.sync()
+  await lock.close()
   using markKey = deriveMarkKey(storeKey)
   await createMarkFile(disk, join(path, names.mark), markKey, firstMark(storeId))
   await disk.syncDirectory(path)
@@ -56,6 +59,7 @@ export function firstMark(storeId: Uint8Array): Mark {
  */
 export async function openAnchor(disk: Disk, path: string): Promise<Anchor> {
   const storeKey = await readStoreKey(disk, path)
+  await refuseWithoutLockFile(disk, path)
   const lock = await disk.lock(join(path, names.lock))
   try {
     const slots = await Slots.open(disk, join(path, names.slots), 'write')
@@ -106,6 +110,21 @@ export async function openFileKeeper(disk: Disk, anchor: Anchor, storeId: Uint8A
 
 export function join(directory: string, name: string): string {
   return directory.endsWith('/') ? directory + name : `${directory}/${name}`
+}
+
+/**
+ * A lock file that is gone may still be locked by a process that has it open; made anew, it would let a second writer
+ * in. Who knows that there is none puts it back.
+ */
+async function refuseWithoutLockFile(disk: Disk, path: string): Promise<void> {
+  const place = join(path, names.lock)
+  const found = await disk.stat(place)
+  if (found?.kind === 'file' && found.size === 0) return
+  const what = found === undefined ? 'is gone' : 'is not the empty file it was'
+  throw new MarkError(
+    'EINTEGRITY',
+    `${place} ${what}; make sure that no process uses this home, then: install -m 600 /dev/null ${place}`,
+  )
 }
 
 async function readStoreKey(disk: Disk, path: string): Promise<Secret> {

@@ -436,3 +436,20 @@ test('a reader beside a busy writer always opens, and sees a prefix of what was 
     assert.ok(seen > 15)
   })
 })
+
+test('a lock file removed under a running writer lets nobody else in, and damage to it is said', async t => {
+  const { home, anchor } = await freshHome(t)
+  const lock = join(anchor, 'lock')
+  await withStore(home, async store => {
+    fs.unlinkSync(lock)
+    await assert.rejects(openHome(world, home), coded('EINTEGRITY'))
+    await store.putAtomic('/state/a', bytesOf('kept'))
+  })
+  await assert.rejects(openHome(world, home), coded('EINTEGRITY'))
+  fs.writeFileSync(lock, 'not empty')
+  await assert.rejects(openHome(world, home), coded('EINTEGRITY'))
+  fs.writeFileSync(lock, '', { mode: 0o600 })
+  await withStore(home, async store => {
+    assert.equal(Buffer.from((await store.get('/state/a')).payload).toString(), 'kept')
+  })
+})
