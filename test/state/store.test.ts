@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Disk } from '../../src/host/disk.ts'
 import { realDisk } from '../../src/node/disk.ts'
