@@ -1,4 +1,4 @@
-import { BytesError, base64url, concat, utf8 } from '../bytes/bytes.ts'
+import { BytesError, base64url, concat, equal, utf8 } from '../bytes/bytes.ts'
 import { asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { Disk, File, Stat } from '../host/disk.ts'
@@ -30,12 +30,12 @@ type Known = {
 export class OutFile {
   readonly #file: File
   #known: Known
-  #hasExcess: boolean
+  #excess: number
 
-  private constructor(file: File, known: Known, hasExcess: boolean) {
+  private constructor(file: File, known: Known, excess: number) {
     this.#file = file
     this.#known = known
-    this.#hasExcess = hasExcess
+    this.#excess = excess
   }
 
   /**
@@ -46,9 +46,13 @@ export class OutFile {
     const record = recordPath(path)
     const known = store.has(record) ? decode((await store.get(record)).payload) : undefined
     if (known === undefined) return OutFile.#create(disk, store, peer, path)
-    if (base64url(known.peer) !== base64url(peer))
-      throw new StateError('EINVAL', `${path} holds the messages of another peer`)
-    return OutFile.#reopen(disk, known)
+    if (equal(known.peer, peer)) return OutFile.#reopen(disk, known)
+    // Bytes that were never acknowledged are the other peer's all the same: only it can say that nobody was told.
+    if (known.length > 0 || ((await disk.stat(path))?.size ?? 0) > 0)
+      throw new StateError('EINVAL', `${path} holds the messages of another peer; name another file`)
+    const file = await OutFile.#reopen(disk, { ...known, peer })
+    await store.commit([{ put: record, payload: encode(file.#known) }])
+    return file
   }
 
   static async #create(disk: Disk, store: Store, peer: Uint8Array, path: string): Promise<OutFile> {
@@ -63,7 +67,7 @@ export class OutFile {
     const { device, inode } = await file.stat()
     const known = { path, peer, device, inode, length: 0, reserve: reserveBytes }
     await store.commit([{ put: recordPath(path), payload: encode(known) }])
-    return new OutFile(file, known, false)
+    return new OutFile(file, known, 0)
   }
 
   static async #reopen(disk: Disk, known: Known): Promise<OutFile> {
@@ -72,7 +76,7 @@ export class OutFile {
     try {
       const found = await file.stat()
       refuseIfDifferent(known, found)
-      return new OutFile(file, known, found.size > known.length)
+      return new OutFile(file, known, found.size - known.length)
     } catch (error) {
       await file.close()
       throw error
@@ -83,12 +87,17 @@ export class OutFile {
     return this.#known.length
   }
 
+  /** Bytes behind what was acknowledged, which the next append cuts off. */
+  get excess(): number {
+    return this.#excess
+  }
+
   /** File first, then store and mark, then the sender hears of it. */
   async append(batch: Batch): Promise<void> {
     const bytes = concat(...batch.messages)
     const known = { ...this.#known, length: this.#known.length + bytes.length }
-    if (this.#hasExcess) await this.#file.truncate(this.#known.length)
-    this.#hasExcess = false
+    if (this.#excess > 0) await this.#file.truncate(this.#known.length)
+    this.#excess = 0
     if (bytes.length > 0) {
       await this.#file.write(bytes, this.#known.length)
       await this.#file.sync() // a crash here leaves an excess within the reserve, to be cut back

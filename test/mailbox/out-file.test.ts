@@ -103,8 +103,27 @@ suite('the out file', () => {
     const site = await received(await homeWithOut(), ['a'])
     const { endpoint, disk, close } = await run(site, clock)
     const other = new Uint8Array(32).fill(9)
-    await assert.rejects(OutFile.open(disk, endpoint.store, other, out), coded('EINVAL', 'another peer'))
+    const refused = coded('EINVAL', 'another peer', 'name another file')
+    await assert.rejects(OutFile.open(disk, endpoint.store, other, out), refused)
     await close()
+  })
+
+  test('goes to another peer as long as nothing has come, not even what a crash left', async () => {
+    const other = new Uint8Array(32).fill(9)
+    const empty = await received(await homeWithOut())
+    const again = await run(empty, clock)
+    await (await OutFile.open(again.disk, again.endpoint.store, other, out)).close()
+    const taken = await rewritten(await again.close(), 0, bytesOf('x'))
+    await refusedToOpen(taken, 'EINVAL', 'another peer')
+    const left = await run(await rewritten(empty, 0, bytesOf('half a li')), clock)
+    await assert.rejects(OutFile.open(left.disk, left.endpoint.store, other, out), coded('EINVAL'))
+    await left.close()
+    const gone = await run(
+      changed(empty, image => remove(image, out)),
+      clock,
+    )
+    await assert.rejects(OutFile.open(gone.disk, gone.endpoint.store, other, out), coded('EINTEGRITY'))
+    await gone.close()
   })
 
   test('what is acknowledged is in the file and in the store, whatever a power cut leaves', async () => {
@@ -159,6 +178,7 @@ suite('the out file', () => {
     const { endpoint, disk, close } = await run(opened, clock)
     const file = await OutFile.open(disk, endpoint.store, peer, out)
     assert.equal(file.length, 4)
+    assert.equal(file.excess, 'half of a li'.length)
     await close()
     assert.equal(contentOf((await received(opened, ['two\n'])).image), 'one\ntwo\n')
     assert.equal(contentOf((await received(opened, [''])).image), 'one\n')
