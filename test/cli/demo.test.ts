@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { judgeNonces, judgeOrders, judgeSecrecy } from '../../src/cli/demo/audit.ts'
+import { liveLine, wrap } from '../../src/cli/demo/layout.ts'
 import { writeOrders } from '../../src/cli/demo/orders.ts'
 import type { Check, Result, Teller } from '../../src/cli/demo/telling.ts'
 import { TooLate, Watch } from '../../src/cli/demo/watch.ts'
@@ -144,6 +145,28 @@ suite('waiting', () => {
     watch.stop(new Error('enough'))
     await assert.rejects(waiting, /enough/)
     await assert.rejects(watch.pause(1), /enough/)
+  })
+})
+
+suite('the window', () => {
+  const progress = { delivered: 4_000, orders: 8_000, kills: 10 }
+
+  test('the live line is never as wide as it, and the bar gives way before the words', () => {
+    for (let columns = 1; columns < 200; columns++) {
+      const { bar, text } = liveLine(progress, columns)
+      assert.ok(bar.length + text.length < columns, `${columns}`)
+    }
+    const { bar, text } = liveLine(progress, 80)
+    assert.match(bar, /^ {7}█{9}░{9,10}$/)
+    assert.equal(text, ' 4,000 of 8,000 orders acknowledged, 10 kills so far')
+    assert.match(liveLine(progress, 200).bar, /^ {7}█{12}░{12}$/)
+    assert.equal(liveLine(progress, 60).bar, '')
+  })
+
+  test('words are wrapped to it, and never broken', () => {
+    assert.deepEqual(wrap('one two three', 7), ['one two', 'three'])
+    assert.deepEqual(wrap('incomprehensibilities of it', 7), ['incomprehensibilities', 'of it'])
+    assert.deepEqual(wrap('one two three', Number.POSITIVE_INFINITY), ['one two three'])
   })
 })
 

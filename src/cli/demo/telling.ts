@@ -1,14 +1,15 @@
 import { styleText } from 'node:util'
 import { realClock } from '../../node/clock.ts'
-import { answer, answerJson, count } from '../output.ts'
+import { answer, answerJson } from '../output.ts'
+import { liveLine, type Progress, wrap } from './layout.ts'
+
+export type { Progress }
 
 /** What an event is: something done, harm done, and the answer to it. */
 export type Tone = 'plain' | 'attack' | 'held' | 'why'
 
 /** A claim that was checked, with what was found. */
 export type Check = { readonly claim: string; readonly held: boolean; readonly found: string }
-
-export type Progress = { readonly delivered: number; readonly orders: number; readonly kills: number }
 
 export type Teller = {
   step(title: string, about: string): Promise<void>
@@ -52,7 +53,6 @@ function jsonTeller(): Teller {
 }
 
 const drawEveryMs = 100
-const barColumns = 24
 const eraseLine = '\r\u001b[K'
 
 const tones = {
@@ -66,25 +66,34 @@ const signs = { plain: '·', attack: '!', held: '✓', why: ' ' } as const satis
   Record<Tone, string>
 >
 
-/** For people: colours where the terminal has them, and a line that is drawn anew in place. */
+/** For people: colours where the terminal has them, and a line that is drawn anew in place. Explains a thing once. */
 class TextTeller implements Teller {
   readonly #begun = realClock.monotonic()
+  readonly #explained = new Set<string>()
   #number = 0
   #progress: (() => Progress) | undefined
   #cancel: (() => void) | undefined
 
   async step(title: string, about: string): Promise<void> {
     const head =
-      this.#number === 0 ? [styleText('bold', 'Pawl, the whole story, live'), ...wrap(pawl, '')] : []
+      this.#number === 0
+        ? [styleText('bold', 'Pawl, the whole story, live'), ...wrap(pawl, proseColumns())]
+        : []
     this.#number++
-    const lines = wrap(about, '   ').map(line => styleText('dim', line))
+    const lines = wrap(about, proseColumns() - 3).map(line => styleText('dim', `   ${line}`))
     await this.#print([...head, '', styleText('bold', `${this.#number}. ${title}`), ...lines])
   }
 
   async event(tone: Tone, text: string): Promise<void> {
+    if (tone === 'why') {
+      if (this.#explained.has(text)) return
+      this.#explained.add(text)
+    }
     const at = styleText('dim', ((realClock.monotonic() - this.#begun) / 1000).toFixed(1).padStart(6))
     const when = tone === 'why' ? ' '.repeat(6) : at
-    await this.#print([`${when} ${tones[tone](`${signs[tone]} ${text}`)}`])
+    const [first = '', ...rest] = wrap(text, windowColumns() - eventIndent.length)
+    const lines = rest.map(line => `${eventIndent}${tones[tone](line)}`)
+    await this.#print([`${when} ${tones[tone](`${signs[tone]} ${first}`)}`, ...lines])
   }
 
   async table(lines: readonly string[]): Promise<void> {
@@ -93,7 +102,12 @@ class TextTeller implements Teller {
 
   async check({ claim, held, found }: Check): Promise<void> {
     const sign = held ? styleText('green', '✓') : styleText('red', '✗')
-    await this.#print([`   ${sign} ${claim.padEnd(claimColumns)} ${styleText(held ? 'dim' : 'red', found)}`])
+    const shown = (line: string) => styleText(held ? 'dim' : 'red', line)
+    if (windowColumns() >= checkColumns)
+      return this.#print([`   ${sign} ${claim.padEnd(claimColumns)} ${shown(found)}`])
+    const [first = '', ...rest] = wrap(claim, windowColumns() - 5)
+    const details = wrap(found, windowColumns() - 7).map(line => `       ${shown(line)}`)
+    await this.#print([`   ${sign} ${first}`, ...rest.map(line => `     ${line}`), ...details])
   }
 
   async result({ held, checks, failed, seconds, trouble, kept }: Result): Promise<void> {
@@ -127,11 +141,8 @@ class TextTeller implements Teller {
 
   #draw(): void {
     if (this.#progress === undefined) return
-    const { delivered, orders, kills } = this.#progress()
-    const full = Math.floor((barColumns * delivered) / Math.max(1, orders))
-    const bar = '█'.repeat(full) + '░'.repeat(barColumns - full)
-    const text = `${count(delivered)} of ${count(orders)} orders acknowledged, ${count(kills)} kills so far`
-    process.stderr.write(`${eraseLine}       ${styleText('cyan', bar)} ${text}`)
+    const { bar, text } = liveLine(this.#progress(), process.stderr.columns || usualColumns)
+    process.stderr.write(`${eraseLine}${styleText('cyan', bar)}${text}`)
   }
 
   async #print(lines: readonly string[]): Promise<void> {
@@ -141,20 +152,22 @@ class TextTeller implements Teller {
   }
 }
 
+const eventIndent = ' '.repeat(9)
 const claimColumns = 58
-const columns = 96
+/** What a check on one line takes. */
+const checkColumns = 140
+/** Wider lines of prose are hard to read. */
+const proseColumnsMax = 96
+/** Of a terminal that does not say. */
+const usualColumns = 80
 const pawl =
   'A pawl is the small bar that lets a ratchet turn one way only. Pawl does that to messages and keys: what was acknowledged stays, nothing happens twice, and whoever turns a machine back, or copies it, is refused. See for yourself:'
 
-function wrap(text: string, indent: string): string[] {
-  const lines: string[] = []
-  let line = indent
-  for (const word of text.split(' ')) {
-    const longer = line === indent ? indent + word : `${line} ${word}`
-    if (longer.length > columns && line !== indent) {
-      lines.push(line)
-      line = indent + word
-    } else line = longer
-  }
-  return [...lines, line]
+/** The window as it is now; what is written elsewhere than to a terminal is not broken into lines. */
+function windowColumns(): number {
+  return process.stdout.isTTY ? process.stdout.columns || usualColumns : Number.POSITIVE_INFINITY
+}
+
+function proseColumns(): number {
+  return Math.min(proseColumnsMax, windowColumns())
 }
