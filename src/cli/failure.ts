@@ -18,7 +18,7 @@ export type Failure = {
   readonly exit: Exit
 }
 
-type Rule = { readonly exit: Exit; readonly hint?: string }
+type Rule = { readonly exit: Exit; readonly hint: string }
 
 type Code =
   | 'cli/NO_HOME'
@@ -31,27 +31,31 @@ type Code =
   | `hooks/${HookError['code']}`
 
 const again = 'run the same command again; what was queued or accepted is kept'
+const seeMessage = 'change what the message names; --help behind the command shows what it takes'
+const newest = 'put the newest home and anchor back, both'
+const owner = 'run it as the user who owns it, or see whether it may be written'
+const oneProcess = 'one process uses a home at a time: wait for it to end, or stop it'
+/** Where the anchor is not where it was made. */
+export const lostAnchor =
+  'name where it was moved with --anchor; if it is lost, this home cannot be opened again'
 const askThePeer = 'one end speaks another version, or something on the way changes what is sent'
 
 /** Every code, how the command ends, and what to do about it (D4). */
 export const rules: Readonly<Record<Code, Rule>> = {
   'cli/NO_HOME': { exit: 'noHome', hint: 'make one with: pawl init' },
 
-  'state/EINVAL': { exit: 'usage' },
-  'state/E2BIG': { exit: 'usage' },
-  'state/ENOENT': { exit: 'failed' },
+  'state/EINVAL': { exit: 'usage', hint: seeMessage },
+  'state/E2BIG': { exit: 'usage', hint: 'put it in parts, each within the limit' },
+  'state/ENOENT': { exit: 'failed', hint: 'pawl peer list and pawl state list show what there is' },
   'state/ENOSPC': { exit: 'failed', hint: `make room on the disk, then ${again}` },
   'state/EPOISONED': { exit: 'failed', hint: `look after the disk, then ${again}` },
-  'state/EPERM': { exit: 'refused', hint: 'see who owns it, and whether it may be written' },
+  'state/EPERM': { exit: 'refused', hint: owner },
   'state/EINTEGRITY': {
     exit: 'refused',
     hint: 'put back the newest whole copy of what is missing or damaged; nothing was changed',
   },
-  'state/EROLLBACK': { exit: 'refused' },
-  'state/ELOCKED': {
-    exit: 'locked',
-    hint: 'one process uses a home at a time: wait for it to end, or stop it',
-  },
+  'state/EROLLBACK': { exit: 'refused', hint: newest },
+  'state/ELOCKED': { exit: 'locked', hint: oneProcess },
   'state/EKEEPER': { exit: 'unreachable', hint: again },
 
   'session/ROLLBACK': {
@@ -86,25 +90,25 @@ export const rules: Readonly<Record<Code, Rule>> = {
     hint: 'one end was put back to an older state, home and anchor together: put its newest home and anchor back',
   },
   'mailbox/SEQUENCE': { exit: 'refused', hint: askThePeer },
-  'mailbox/TOO_BIG': { exit: 'usage' },
+  'mailbox/TOO_BIG': { exit: 'usage', hint: 'a message is at most 16 MiB; send it in parts' },
 
   'signature/EINVAL': { exit: 'usage', hint: 'an identity is the one line that pawl id prints' },
-  'signature/E2BIG': { exit: 'usage' },
-  'signature/EKEY': { exit: 'wrongKey' },
+  'signature/E2BIG': { exit: 'usage', hint: 'this identity has come to its end; make a new home' },
+  'signature/EKEY': { exit: 'wrongKey', hint: newest },
 
-  'wire/unreachable': { exit: 'unreachable' },
+  'wire/unreachable': { exit: 'unreachable', hint: again },
   'wire/lost': { exit: 'unreachable', hint: again },
   'wire/denied': { exit: 'failed', hint: 'choose another address or port; port 0 takes any that is free' },
 
-  'disk/missing': { exit: 'failed' },
-  'disk/exists': { exit: 'failed' },
-  'disk/locked': { exit: 'locked' },
+  'disk/missing': { exit: 'failed', hint: 'see that it is there, then run it again' },
+  'disk/exists': { exit: 'failed', hint: 'name another place, or take away what is there' },
+  'disk/locked': { exit: 'locked', hint: oneProcess },
   'disk/full': { exit: 'failed', hint: `make room on the disk, then ${again}` },
-  'disk/denied': { exit: 'refused', hint: 'see who owns it, and whether it may be written' },
-  'disk/failed': { exit: 'failed' },
+  'disk/denied': { exit: 'refused', hint: owner },
+  'disk/failed': { exit: 'failed', hint: `see what the system says of that place, then ${again}` },
 
-  'hooks/EPERM': { exit: 'refused' },
-  'hooks/EINVAL': { exit: 'usage' },
+  'hooks/EPERM': { exit: 'refused', hint: 'unset QSL_TEST_HOOKS' },
+  'hooks/EINVAL': { exit: 'usage', hint: 'unset QSL_TEST_HOOKS, or set the hook to what it takes' },
 }
 
 export function explain(error: unknown): Failure {
@@ -119,8 +123,13 @@ export function explain(error: unknown): Failure {
 /** A hint that knows more than the code does. */
 function hintOf(error: unknown): string | undefined {
   if (error instanceof ExposedError) return error.remedy
-  if (!(error instanceof StateError) || error.code !== 'EROLLBACK') return undefined
-  const older = error.message.startsWith('the keeper') ? 'anchor' : 'home'
+  if (!(error instanceof StateError)) return undefined
+  const { code, message } = error
+  if (code === 'EINTEGRITY' && message.startsWith('no whole anchor')) return lostAnchor
+  if (code === 'ENOSPC' && message.includes('key slots'))
+    return 'make another home for more peers; docs/guides/home-and-anchor.md, "How many peers"'
+  if (code !== 'EROLLBACK') return undefined
+  const older = message.startsWith('the keeper') ? 'anchor' : 'home'
   return `put the newer ${older} back: this one is an older copy, or a fork; nothing was changed or sent`
 }
 

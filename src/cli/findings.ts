@@ -8,7 +8,7 @@ import { locate, openHome, readHome } from '../state/home.ts'
 import { ownPrefix } from '../state/path.ts'
 import { decodeScope, scopePrefix } from '../state/scopes.ts'
 import { NoHomeError } from './command.ts'
-import { explain, type Failure } from './failure.ts'
+import { explain, type Failure, lostAnchor } from './failure.ts'
 import {
   describeDevices,
   describeKeeper,
@@ -47,9 +47,11 @@ export async function* findings(home: string, anchorBase: string | undefined): A
   yield ok('home', home)
   const { anchor } = place
   const stat = await realDisk.stat(anchor)
-  const hint = 'if it was moved, name its base with --anchor'
-  if (stat === undefined) yield failed('anchor', new StateError('EINTEGRITY', `nothing at ${anchor}`), hint)
-  else yield ok('anchor', anchor)
+  if (stat === undefined) {
+    yield await permissionFinding(home)
+    return yield failed('anchor', new StateError('EINTEGRITY', `nothing at ${anchor}`), lostAnchor)
+  }
+  yield ok('anchor', anchor)
   for (const directory of [home, anchor]) yield await permissionFinding(directory)
   const { lock, opened, failure } = await open(home, anchorBase)
   if (lock !== undefined) yield ok('lock', lock)

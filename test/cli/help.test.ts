@@ -4,10 +4,12 @@ import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { commands } from '../../src/cli/commands.ts'
 import { exits } from '../../src/cli/exits.ts'
-import { explain } from '../../src/cli/failure.ts'
+import { explain, rules } from '../../src/cli/failure.ts'
 import { help, list } from '../../src/cli/help.ts'
 import { parsePlace } from '../../src/cli/place.ts'
 import { version } from '../../src/cli/version.ts'
+import { DiskError } from '../../src/host/disk.ts'
+import { StateError } from '../../src/state/error.ts'
 import { reference } from './reference.ts'
 import { assertFails, root, Scene } from './support.ts'
 
@@ -135,6 +137,16 @@ suite('what is printed', { timeout: 60_000 }, () => {
     const [calm, asked] = await Promise.all([scene.run(line), scene.run(line, { env: { PAWL_DEBUG: '1' } })])
     assertFails(calm, { exit: 1, code: 'disk/failed', error: /ENOTDIR/ })
     assert.match(asked.stderr, /^ {4}at /m)
+  })
+
+  test('every error says what to do, and key slots are not room on a disk', () => {
+    for (const [code, { hint }] of Object.entries(rules)) assert.match(hint, /^\S.{10,}[^.]$/, code)
+    const { code, hint, exit } = explain(
+      new StateError('ENOSPC', 'all 256 key slots of the anchor are in use'),
+    )
+    assert.deepEqual({ code, exit }, { code: 'state/ENOSPC', exit: 'failed' })
+    assert.match(hint ?? '', /another home for more peers/)
+    assert.match(explain(new DiskError('denied', 'open /a')).hint ?? '', /^run it as the user who owns it/)
   })
 
   test('what nobody foresaw says that nothing acknowledged is lost, and how to see where', () => {

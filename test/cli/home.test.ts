@@ -309,7 +309,17 @@ suite('a home', { timeout: 60_000 }, () => {
       exit: 3,
       code: 'state/EINTEGRITY',
       error: /no whole anchor at .*--anchor/,
+      hint: /with --anchor; if it is lost, this home cannot be opened again$/,
     })
+    const doctor = await scene.run(['doctor', '--home', 'a'], { env: { PAWL_ANCHOR: undefined } })
+    assert.equal(doctor.code, 3)
+    const lines = scene.plain(doctor.stdout).trimEnd().split('\n').slice(2)
+    assert.deepEqual(lines, [
+      'ok    home         DIR/a',
+      'ok    permissions  only you may read DIR/a',
+      'fail  anchor       nothing at DIR/anchors/STORE [state/EINTEGRITY]',
+      `${' '.repeat(19)}name where it was moved with --anchor; if it is lost, this home cannot be opened again`,
+    ])
     assert.equal(await scene.ok('id', '--home', 'a', '--anchor', 'moved'), `${identity}\n`)
     renameSync(scene.path('moved'), scene.path('anchors'))
   })
