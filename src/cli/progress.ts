@@ -39,6 +39,11 @@ export class Progress {
   /** Leaves the terminal as if nothing had been drawn. */
   end(): void {
     this.#cancel?.()
+    this.wipe()
+  }
+
+  /** For another line in its place. */
+  wipe(): void {
     if (this.#drawn) process.stderr.write('\r\u001b[K')
     this.#drawn = false
   }

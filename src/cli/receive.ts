@@ -6,17 +6,21 @@ import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
 import { openIdentity } from '../session/own-identity.ts'
 import { findPeer } from '../session/peers.ts'
+import { identityText } from '../signature/identity.ts'
 import type { Run } from './command.ts'
 import type { Exit } from './exits.ts'
 import { openOwnHome, outputPath, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
-import { answer, answerJson, counted, size } from './output.ts'
+import { answer, answerJson, counted, say, size } from './output.ts'
 import { parsePlace } from './place.ts'
 import { turnedBack } from './turned-back.ts'
 
 /** Wires whose other end has not proved who it is; one more is dropped as it comes. */
 const strangersMax = 64
+
+/** Identities that are named as they are refused, each once; whoever makes more of them fills no log with them. */
+const namedMax = 32
 
 /** How long a peer may take over its goodbye. */
 const goodbyeMsMax = 3_000
@@ -32,6 +36,12 @@ export const receive: Run = async given => {
     const endpoint: Endpoint = { ...world, store, own: await openIdentity(store), log }
     const from = await openCorrespondent(endpoint, peer, 'server')
     const out = await OutFile.open(world.disk, store, peer.id, path)
+    if (out.excess > 0) {
+      const bytes = counted(out.excess, 'byte')
+      say(
+        `${path}: ${bytes} behind the last acknowledged message will be cut when the next one arrives; a crash leaves such`,
+      )
+    }
     const reception = new Reception(endpoint, from, out)
     onInterruption(signal => reception.stop(signal === 'SIGINT' ? 'interrupted' : 'done'))
     const listener = await listen(place.host, place.port, wire => reception.take(wire), { log })
@@ -60,6 +70,7 @@ class Reception {
   readonly #strangers = new Set<Wire>()
   readonly #known = new Set<Wire>()
   readonly #links = new Set<Promise<void>>()
+  readonly #named = new Set<string>()
   #stopping = false
   #exit: Exit = 'done'
 
@@ -110,11 +121,12 @@ class Reception {
     const { log } = this.#endpoint
     this.#strangers.add(wire)
     try {
-      await serve(this.#endpoint, wire, [this.#from], ({ party }) => {
+      const met = ({ party }: Correspondent) => {
         this.#strangers.delete(wire)
         this.#known.add(wire)
         log.event('receive/connected', { peer: party.peer.name, remote: wire.remote })
-      })
+      }
+      await serve(this.#endpoint, wire, [this.#from], met, id => this.#nameRefused(identityText(id)))
     } catch (error) {
       const message = error instanceof Error ? error.message : 'failed'
       log.event('receive/connection-failed', { remote: wire.remote, message })
@@ -124,6 +136,13 @@ class Reception {
       this.#strangers.delete(wire)
       this.#known.delete(wire)
     }
+  }
+
+  /** Whoever it is has the keys of that identity: most likely it is the peer, and the wrong line was pinned. */
+  #nameRefused(identity: string): void {
+    if (this.#named.has(identity) || this.#named.size >= namedMax) return
+    this.#named.add(identity)
+    say(`refused ${identity}, which is not pinned as ${this.#from.party.peer.name}`)
   }
 
   #end(failure?: unknown): void {

@@ -1,13 +1,14 @@
 import { openCorrespondent } from '../mailbox/courier.ts'
 import { realDisk } from '../node/disk.ts'
 import { realPath } from '../node/path.ts'
+import { placeOf } from '../node/wire.ts'
 import { openIdentity } from '../session/own-identity.ts'
 import { findPeer } from '../session/peers.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import { openOwnHome, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
-import { answer, answerJson, count } from './output.ts'
+import { answer, answerJson, count, say } from './output.ts'
 import { parsePlace } from './place.ts'
 import { Progress } from './progress.ts'
 import { Sending } from './sending.ts'
@@ -26,7 +27,13 @@ export const send: Run = async given => {
     const own = await openIdentity(store)
     const endpoint = { ...world, store, own, log: logOf(given) }
     const correspondent = await openCorrespondent(endpoint, peer, 'client')
-    const sending = new Sending(endpoint, correspondent, { path, to, giveUpMs, again: given.has('--again') })
+    const unreached = (leftMs: number) => {
+      if (given.json || given.has('--log')) return // there it is an event
+      progress.wipe()
+      say(`no answer from ${placeOf(to.host, to.port)}, trying again for ${Math.ceil(leftMs / 1000)} s`)
+    }
+    const again = given.has('--again')
+    const sending = new Sending(endpoint, correspondent, { path, to, giveUpMs, again, unreached })
     onInterruption(() => sending.stop())
     const progress = new Progress(world.clock, given.json, () => sending.figures)
     progress.start()

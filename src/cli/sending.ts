@@ -17,6 +17,8 @@ export type Order = {
   readonly to: Place
   readonly giveUpMs: number
   readonly again: boolean
+  /** Hears that the peer is out of reach, once each time, and for how long it will be tried. */
+  readonly unreached: (leftMs: number) => void
 }
 
 const dialMsMax = 5_000
@@ -116,12 +118,13 @@ export class Sending {
   }
 
   async #deliver(): Promise<void> {
-    const { to, giveUpMs } = this.#order
+    const { to, giveUpMs, unreached } = this.#order
     try {
       await deliver(this.#endpoint, this.#peer, {
         dial: () => connect(to.host, to.port, { timeoutMs: Math.max(100, Math.min(dialMsMax, giveUpMs)) }),
         done: () => this.#isQueued && this.#isDelivered(),
         giveUpMs,
+        unreached,
         stop: this.#stopped.signal,
       })
     } catch (error) {

@@ -11,7 +11,7 @@ export function turnedBack(error: unknown, peer: string): SessionError | undefin
       ? error.code === 'ROLLBACK'
       : error instanceof SessionError && error.code === 'session/ROLLBACK' && error.trusted
   if (!said || !(error instanceof Error)) return undefined
-  const detail = error.message.replace(/^the peer says:\s*$/, '')
+  const detail = error.message.replace(/^the peer says: (ROLLBACK|CONTINUE_REJECTED)$/, '')
   const message = `this end and ${peer} do not agree on what they have exchanged${detail && `: ${detail}`}`
   return new SessionError('session/ROLLBACK', message, { trusted: true })
 }

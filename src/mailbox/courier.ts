@@ -34,6 +34,8 @@ export type CourierOptions = {
   /** Without any contact for so long, it gives up; what is queued stays queued. */
   readonly giveUpMs: number
   readonly stop?: AbortSignal
+  /** The peer is out of reach, and will be tried for so long: once until it is reached again. */
+  readonly unreached?: (leftMs: number) => void
 }
 
 const backoffMs = { first: 100, most: 5_000 } as const
@@ -54,6 +56,7 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
   let contact = clock.monotonic()
   let wait: number = backoffMs.first
   let fruitless = 0
+  let isOut = false
   while (!options.done() && options.stop?.aborted !== true) {
     let connection: Connection | undefined
     const before = outbox.acknowledged.next
@@ -61,6 +64,7 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
     try {
       connection = await Connection.connect(endpoint, await options.dial(), to.party)
       contact = clock.monotonic()
+      isOut = false
       const open = connection
       const forget = [whenAborted(options.stop, () => end(open, 0, 'stopping')), whenStalled(clock, to, open)]
       try {
@@ -83,7 +87,12 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
       if (fruitless >= fruitlessMax) throw error
       if (hasMoved()) wait = backoffMs.first
       log.event('mailbox/retry', { message: error instanceof Error ? error.message : 'failed', ms: wait })
-      if (clock.monotonic() - contact + wait > options.giveUpMs) throw error
+      const leftMs = contact + options.giveUpMs - clock.monotonic()
+      if (wait > leftMs) throw error
+      if (connection === undefined && !isOut) {
+        isOut = true
+        options.unreached?.(leftMs)
+      }
       await pause(clock, wait, options.stop)
     }
     wait = hasMoved() ? backoffMs.first : Math.min(2 * wait, backoffMs.most)
@@ -92,9 +101,9 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
 }
 
 /**
- * As server: one wire, from handshake to end; `met` hears who it is once the session stands. A refusal with
- * session/ROLLBACK is a judgement on the peer as it is now, or on this end: what merely came late, after a newer
- * session of the same peer, is channel/CLOSED.
+ * As server: one wire, from handshake to end; `met` hears who it is once the session stands, `unknown` who has proved
+ * to be somebody else, maybe twice. A refusal with session/ROLLBACK is a judgement on the peer as it is now, or on this
+ * end: what merely came late, after a newer session of the same peer, is channel/CLOSED.
  * @throws SessionError, MailboxError
  */
 export async function serve(
@@ -102,11 +111,16 @@ export async function serve(
   wire: Wire,
   correspondents: readonly Correspondent[],
   met: (correspondent: Correspondent) => void = () => undefined,
+  unknown: (id: Uint8Array) => void = () => undefined,
 ): Promise<void> {
   const find = (id: Uint8Array) => correspondents.find(({ party }) => Buffer.compare(party.peer.id, id) === 0)
   let epochs = correspondents.map(({ party }) => party.memory.epoch)
   try {
-    const connection = await Connection.accept(endpoint, wire, identity => find(identity.id)?.party)
+    const connection = await Connection.accept(endpoint, wire, ({ id }) => {
+      const correspondent = find(id)
+      if (correspondent === undefined) unknown(id)
+      return correspondent?.party
+    })
     epochs = correspondents.map(({ party }) => party.memory.epoch)
     const correspondent = find(connection.party.peer.id)
     if (correspondent === undefined) throw new TypeError('served a stranger')

@@ -3,7 +3,7 @@ import { afterCommit, afterHeard } from '../channel/continuity.ts'
 import { FrameReader } from '../channel/frame-reader.ts'
 import { startClient, startServer } from '../channel/handshake.ts'
 import type { Tunable } from '../channel/limits.ts'
-import { ChannelError, type CloseReason } from '../channel/reasons.ts'
+import { ChannelError, type CloseReason, closeReasons } from '../channel/reasons.ts'
 import type { Action, Commit, Ending, Event, State, Step, Timer } from '../channel/state.ts'
 import { step } from '../channel/step.ts'
 import { suites } from '../crypto/suite.ts'
@@ -363,11 +363,10 @@ export class Connection {
 
   #error(ending: Ending): SessionError {
     const code = ending.code === undefined ? 'channel/CLOSED' : sessionCode(ending.code)
-    const who = ending.by === 'peer' ? 'the peer says: ' : ''
-    const text = [who + ending.text, ending.by === 'us' ? this.#refusal : undefined]
-      .filter(Boolean)
-      .join('; ')
-    return new SessionError(code, text, { trusted: ending.trusted })
+    const said = ending.text || closeReasons[ending.reason].name
+    const text = ending.by === 'us' && this.#refusal !== undefined ? `${said}; ${this.#refusal}` : said
+    const message = ending.by === 'peer' ? `the peer says: ${text}` : text
+    return new SessionError(code, message, { trusted: ending.trusted })
   }
 
   /** Resolves at the next change of anything that is waited for here. */

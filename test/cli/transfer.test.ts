@@ -181,11 +181,25 @@ suite('send and receive', { timeout: 90_000 }, () => {
     await refused(/is another file/)
     renameSync(scene.path('aside'), file)
     appendFileSync(file, 'what a crash left')
-    await pair.receive('got.txt')
+    const { stderr } = await pair.receive('got.txt')
+    assert.match(stderr, /got\.txt: 17 bytes behind the last acknowledged message will be cut when/)
     appendFileSync(input, 'and on it goes\n')
     await pair.sent('in.txt')
     await pair.stop()
     assert.deepEqual(readFileSync(file), Buffer.concat([whole, Buffer.from('and on it goes\n')]))
+  })
+
+  test('a file of another peer is refused, unless nothing has come', async () => {
+    await scene.ok('peer', 'add', 'carol', `pawl1:${'A'.repeat(43)}`, '--home', 'bob')
+    assertFails(await pair.received('got.txt', '--from', 'carol'), {
+      exit: 2,
+      code: 'state/EINVAL',
+      error: /got\.txt holds the messages of another peer; name another file/,
+    })
+    await pair.receive('new.txt', '--from', 'carol')
+    await pair.stop()
+    await pair.receive('new.txt')
+    await pair.stop()
   })
 
   test('a file that was there before, or is none, is not appended to', async () => {
@@ -235,10 +249,10 @@ suite('no contact', { timeout: 60_000 }, () => {
     writeFileSync(scene.path('in.txt'), 'one\ntwo\n')
     pair.port = await freePort()
     const begun = performance.now()
-    assertFails(await pair.send('in.txt', '--give-up', '1'), {
-      ...noAnswer,
-      error: /no contact with bob at .* for 1 s/,
-    })
+    const outcome = await pair.send('in.txt', '--give-up', '1')
+    assertFails(outcome, { ...noAnswer, error: /no contact with bob at .* for 1 s/ })
+    const said = outcome.stderr.split('\n').filter(line => line.includes('trying again'))
+    assert.deepEqual(said, [`pawl: no answer from 127.0.0.1:${pair.port}, trying again for 1 s`])
     assert.ok(performance.now() - begun < 5_000)
     const child = pair.startSend('in.txt', '--give-up', '20')
     await sleep(300)
@@ -265,7 +279,10 @@ suite('no contact', { timeout: 60_000 }, () => {
       hint: /at the other end: pawl peer add/,
     })
     assert.ok(outcome.stderr.includes(carol), 'the identity to add is named')
+    await pair.send('in.txt', '--home', 'carol')
     assert.equal(pair.receiver.child.exitCode, null, 'the receiver goes on')
+    const refused = pair.receiver.stderr.split('\n').filter(line => line.includes('refused'))
+    assert.deepEqual(refused, [`pawl: refused ${carol}, which is not pinned as alice`])
     await pair.stop()
   })
 

@@ -124,7 +124,7 @@ suite('a connection', () => {
       assert.ok(mine.status === 'rejected')
       assert.match(mine.reason.message, /the peer was turned back/)
       if (its.status === 'rejected') assert.equal(codeOf(its), 'session/ROLLBACK')
-      else await assert.rejects(its.value.receive(), failsWith('session/ROLLBACK', 'the peer says'))
+      else await assert.rejects(its.value.receive(), failsWith('session/ROLLBACK', 'the peer says: ROLLBACK'))
     }
   })
 
