@@ -130,8 +130,8 @@ export const commands: readonly Command[] = [
     summary: 'append the messages of a peer to a file, each exactly once',
     about: [
       'Runs until SIGTERM or Ctrl-C: then it finishes what it has in hand and ends. Run the same command again after a crash, or whatever else ended it: FILE never has a message twice, and none is missing.',
-      'FILE is made by the first run and belongs to Pawl while it receives: an existing file that is not empty is refused, and so is one that was shortened, replaced or added to by others.',
-      'Standard error says "listening on HOST:PORT" once it is ready. Only the peer named is served.',
+      'FILE is made by the first run and belongs to Pawl while it receives: an existing file that is not empty is refused, and so is one that was shortened, replaced, or added to beyond what a crash can leave. What a crash left behind the last acknowledged message is cut off when the next one arrives, and said at the start.',
+      'Standard error says "listening on HOST:PORT" once it is ready. Only the peer named is served; whoever proves to be somebody else is refused and named there, once.',
     ],
     options: [
       { flag: '--listen HOST:PORT', about: 'where to listen; port 0 takes a free one', required: true },
@@ -169,6 +169,7 @@ export const commands: readonly Command[] = [
     about: [
       'Each line is a message, with its line end; any bytes will do, up to 16 MiB a line. It ends when the peer has acknowledged all of them, which it does when they are safely in its file.',
       'What is sent is remembered by peer and FILE. The same command again goes on where it stopped, sends the lines that FILE grew by, or says that all is done. If the part already sent has changed, it refuses; --again sends all of FILE anew.',
+      'While the peer does not answer, it says so on standard error, once, and tries again until --give-up.',
       'It needs a file that it can read again, so not standard input.',
     ],
     options: [

@@ -4,12 +4,12 @@ export const exits = {
   failed: { code: 1, meaning: 'failed' },
   usage: { code: 2, meaning: 'usage, or invalid input' },
   refused: { code: 3, meaning: 'refused: rollback, replay, damage, policy' },
-  undecided: { code: 4, meaning: 'undecided: evidence or trust is missing' },
+  undecided: { code: 4, meaning: 'undecided: evidence or trust is missing (reserved for later releases)' },
   unsupported: { code: 5, meaning: 'version or suite not supported' },
   noHome: { code: 10, meaning: 'no home' },
   locked: { code: 11, meaning: 'locked by another process' },
-  wrongKey: { code: 12, meaning: 'wrong key or passphrase' },
-  unreachable: { code: 20, meaning: 'peer, keeper or daemon not reachable' },
+  wrongKey: { code: 12, meaning: 'wrong key or passphrase (reserved for later releases)' },
+  unreachable: { code: 20, meaning: 'peer or keeper not reachable (a daemon, in later releases)' },
   interrupted: { code: 130, meaning: 'interrupted' },
 } as const satisfies { readonly [name: string]: { readonly code: number; readonly meaning: string } }
 

@@ -14,7 +14,7 @@ const environment = [
   ['STATE_DIRECTORY', 'its first entry is the base of a new anchor, where neither is given; systemd sets it'],
   ['XDG_STATE_HOME', '`pawl` in it is the base of a new anchor, where none of those is given'],
   ['XDG_CACHE_HOME', '`pawl` in it, or in `~/.cache`, keeps compiled code; it may be deleted'],
-  ['NO_COLOR', 'no colour in what `pawl doctor` says'],
+  ['NO_COLOR', 'no colour in what `pawl doctor` and `pawl demo` say'],
   ['PAWL_DEBUG', '`1` prints where an error comes from'],
 ] as const
 
