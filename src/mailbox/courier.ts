@@ -66,7 +66,10 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
       contact = clock.monotonic()
       isOut = false
       const open = connection
-      const forget = [whenAborted(options.stop, () => end(open, 0, 'stopping')), whenStalled(clock, to, open)]
+      const forget = [
+        whenAborted(options.stop, () => end(open, 0, 'stopping')),
+        whenStalled(clock, to, open, options.giveUpMs),
+      ]
       try {
         const link = runLink(open, to.mailbox)
         link.catch(() => undefined)
@@ -156,15 +159,21 @@ function pause(clock: Clock, ms: number, stop: AbortSignal | undefined): Promise
 }
 
 /** Ends a connection on which nothing moves while something waits to be acknowledged. */
-function whenStalled(clock: Clock, { mailbox }: Correspondent, connection: Connection): () => void {
+function whenStalled(
+  clock: Clock,
+  { mailbox }: Correspondent,
+  connection: Connection,
+  giveUpMs: number,
+): () => void {
   const { outbox } = mailbox
+  const lookMs = Math.min(stallMs, giveUpMs)
   let cancel = () => {}
   const look = (seen: number | undefined) => {
     const waits = outbox.sending.next > outbox.acknowledged.next
     if (waits && connection.activity === seen) end(connection, 81, 'nothing moves')
-    else cancel = clock.after(stallMs, () => look(waits ? connection.activity : undefined))
+    else cancel = clock.after(lookMs, () => look(waits ? connection.activity : undefined))
   }
-  cancel = clock.after(stallMs, () => look(undefined))
+  cancel = clock.after(lookMs, () => look(undefined))
   return () => cancel()
 }
 
