@@ -28,11 +28,13 @@ type Known = {
  * was acknowledged.
  */
 export class OutFile {
+  readonly #disk: Disk
   readonly #file: File
   #known: Known
   #excess: number
 
-  private constructor(file: File, known: Known, excess: number) {
+  private constructor(disk: Disk, file: File, known: Known, excess: number) {
+    this.#disk = disk
     this.#file = file
     this.#known = known
     this.#excess = excess
@@ -67,7 +69,7 @@ export class OutFile {
     const { device, inode } = await file.stat()
     const known = { path, peer, device, inode, length: 0, reserve: reserveBytes }
     await store.commit([{ put: recordPath(path), payload: encode(known) }])
-    return new OutFile(file, known, 0)
+    return new OutFile(disk, file, known, 0)
   }
 
   static async #reopen(disk: Disk, known: Known): Promise<OutFile> {
@@ -76,7 +78,8 @@ export class OutFile {
     try {
       const found = await file.stat()
       refuseIfDifferent(known, found)
-      return new OutFile(file, known, found.size - known.length)
+      // A device may have another number after a reboot; the inode and the length say that it is this file.
+      return new OutFile(disk, file, { ...known, device: found.device }, found.size - known.length)
     } catch (error) {
       await file.close()
       throw error
@@ -96,7 +99,7 @@ export class OutFile {
   async append(batch: Batch): Promise<void> {
     const bytes = concat(...batch.messages)
     const known = { ...this.#known, length: this.#known.length + bytes.length }
-    if (this.#excess > 0) await this.#file.truncate(this.#known.length)
+    if (this.#excess > 0) await this.#cut(bytes)
     this.#excess = 0
     if (bytes.length > 0) {
       await this.#file.write(bytes, this.#known.length)
@@ -109,18 +112,42 @@ export class OutFile {
   async close(): Promise<void> {
     await this.#file.close()
   }
+
+  /**
+   * Cuts the excess off. What a crash left are the first bytes of the messages that now come again, or zeros where
+   * a power cut took them. Anything else is not ours to destroy: after both ends were put back it may be what was
+   * acknowledged once. It is kept beside the file.
+   */
+  async #cut(coming: Uint8Array): Promise<void> {
+    const { path, length } = this.#known
+    const excess = new Uint8Array(this.#excess)
+    await this.#file.read(excess, length)
+    const isOurs = excess.subarray(0, coming.length).every((byte, i) => byte === coming[i] || byte === 0)
+    if (!isOurs) {
+      const kept = await this.#disk.open(`${path}.cut-${length}-${base64url(sha256(excess)).slice(0, 8)}`, {
+        access: 'exclusive',
+      })
+      await kept.write(excess, 0)
+      await kept.sync()
+      await kept.close()
+      await this.#disk.syncDirectory(path.slice(0, Math.max(1, path.lastIndexOf('/'))))
+    }
+    await this.#file.truncate(length)
+  }
 }
 
 function refuseIfDifferent(known: Known, found: Stat | undefined): void {
   const wrong = found === undefined ? 'is gone' : difference(known, found)
   if (wrong === undefined) return
-  throw new StateError('EINTEGRITY', `${known.path} ${wrong}; put back the file that belongs to this home`)
+  throw new StateError(
+    'EINTEGRITY',
+    `${known.path} ${wrong}; put back that very file, or receive into a new one`,
+  )
 }
 
 function difference(known: Known, found: Stat): string | undefined {
   if (found.kind !== 'file') return 'is no regular file'
-  if (found.device !== known.device || found.inode !== known.inode)
-    return 'is another file than the one written to'
+  if (found.inode !== known.inode) return 'is another file than the one written to'
   if (found.size < known.length) return `has ${found.size} bytes where ${known.length} were acknowledged`
   if (found.size > known.length + known.reserve)
     return 'has more bytes than were ever written to it from here'
