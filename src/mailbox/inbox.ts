@@ -100,6 +100,7 @@ export class Inbox {
   async *batches(): AsyncGenerator<Batch, void, undefined> {
     for (;;) {
       await this.until(() => this.#closed || (this.#waiting.length > 0 && this.#taken.length === 0))
+      await this.#gather()
       if (this.#failure !== undefined) throw this.#failure
       if (this.#closed) return
       const taken = this.#waiting.splice(0)
@@ -115,6 +116,15 @@ export class Inbox {
       } finally {
         if (isLeft) this.#putBack()
       }
+    }
+  }
+
+  /** The messages of one frame come one after another in the same turn: they share a batch, and its commit. */
+  async #gather(): Promise<void> {
+    for (let seen = 0, quiet = 0; quiet < quietTurns && !this.#closed; quiet++) {
+      await undefined
+      if (this.#waiting.length > seen) quiet = 0
+      seen = this.#waiting.length
     }
   }
 
@@ -175,6 +185,9 @@ export class Inbox {
     this.#changes.announce()
   }
 }
+
+/** Turns of the microtask queue that a delivery takes, and some more. */
+const quietTurns = 16
 
 function inboxPath(peer: Uint8Array): string {
   return `/pawl/mailbox/${base64url(peer)}/in`
