@@ -17,6 +17,8 @@ const fragmentKind = 1
 const acknowledgementKind = 2
 const fragmentHeadBytes = 1 + 1 + 8 + 4
 const acknowledgementBytes = 1 + 8 + 32
+/** What a frame's writer begins with: most wake-ups pack little or nothing. */
+const firstBytes = 512
 
 /** @throws BytesError */
 export function parseItems(plaintext: Uint8Array): Item[] {
@@ -40,7 +42,7 @@ export function parseItems(plaintext: Uint8Array): Item[] {
 
 /** Packs items into plaintexts of at most one frame each, in order; small messages share a frame. */
 export class FramePacker {
-  #writer = new Writer(limits.frameBytesMax)
+  #writer = new Writer(firstBytes)
   readonly #frames: Uint8Array[] = []
 
   message(number: number, message: Uint8Array): void {
@@ -78,7 +80,7 @@ export class FramePacker {
   #cut(): void {
     if (this.#writer.length === 0) return
     this.#frames.push(this.#writer.done())
-    this.#writer = new Writer(limits.frameBytesMax)
+    this.#writer = new Writer(firstBytes)
   }
 }
 
