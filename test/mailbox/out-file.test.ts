@@ -171,6 +171,20 @@ suite('the out file', () => {
     for (const image of disk.crashStates()) assert.equal(contentOf(image), 'a')
   })
 
+  test('an excess that is not what comes again is kept beside the file, and one that is, is not', async () => {
+    const after = async (excess: string) => {
+      const site = await received(await homeWithOut(), ['one\n'])
+      const next = await received(await rewritten(site, 4, bytesOf(excess)), ['two\n'])
+      assert.equal(contentOf(next.image), 'one\ntwo\n')
+      return new SimulatedDisk(next.image).list('/out')
+    }
+    assert.deepEqual(await after('tw'), ['got.txt'])
+    assert.deepEqual(await after('t\0\0'), ['got.txt'], 'what a power cut took reads as zeros')
+    const names = await after('acknowledged once\n')
+    assert.equal(names.length, 2)
+    assert.match(names[1] ?? '', /^got\.txt\.cut-4-[\w-]{8}$/)
+  })
+
   test('an excess of a crash is cut back once the next batch comes, and not before', async () => {
     const site = await rewritten(await received(await homeWithOut(), ['one\n']), 4, bytesOf('half of a li'))
     const opened = await received(site)
