@@ -79,9 +79,23 @@ export async function standsAt(home: string): Promise<boolean> {
   return (await realDisk.stat(home))?.kind === 'directory' && (await homeExists(realDisk, home))
 }
 
+/**
+ * A file of the home or its anchor is no place for anything else, nor to be read as input: whoever closes the lock file
+ * frees the lock.
+ */
+export async function refuseOwnFiles(given: Given, path: string): Promise<void> {
+  const home = await homeNamed(given)
+  if (!(await standsAt(home))) return
+  const { anchorPath } = await locate(realDisk, home, await anchorBaseNamed(given))
+  for (const own of [home, await realPath(anchorPath)])
+    if (path === own || path.startsWith(`${own}/`))
+      throw new UsageError(`${path} lies in ${own}, which is Pawl's own`, 'name a file elsewhere')
+}
+
 /** Where a file is to be written: the real path of its directory, which must exist, and its own name. */
-export async function outputPath(name: string): Promise<string> {
+export async function outputPath(given: Given, name: string): Promise<string> {
   const path = await realName(name)
+  await refuseOwnFiles(given, path)
   const directory = dirname(path)
   if ((await realDisk.stat(directory))?.kind !== 'directory')
     throw new UsageError(`no directory ${directory}`, 'make it first')

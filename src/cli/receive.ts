@@ -27,7 +27,7 @@ const goodbyeMsMax = 3_000
 
 export const receive: Run = async given => {
   const place = parsePlace(given.needed('--listen'), '--listen')
-  const path = await outputPath(given.needed('--out'))
+  const path = await outputPath(given, given.needed('--out'))
   const world = realWorld()
   const store = await openOwnHome(given, world)
   try {

@@ -5,7 +5,7 @@ import { placeOf } from '../node/wire.ts'
 import { openIdentity } from '../session/own-identity.ts'
 import { findPeer } from '../session/peers.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { openOwnHome, realWorld } from './home.ts'
+import { openOwnHome, realWorld, refuseOwnFiles } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
 import { answer, answerJson, count, say } from './output.ts'
@@ -19,7 +19,7 @@ const giveUpSecondsMax = 1_000_000
 export const send: Run = async given => {
   const to = parsePlace(given.needed('--to'), '--to')
   const giveUpMs = giveUpSeconds(given) * 1000
-  const path = await inputPath(given.word(0))
+  const path = await inputPath(given, given.word(0))
   const world = realWorld()
   const store = await openOwnHome(given, world)
   try {
@@ -64,10 +64,11 @@ function giveUpSeconds(given: Given): number {
 }
 
 /** The real path: a job is known by it. Only what can be read again can be resumed. */
-async function inputPath(name: string): Promise<string> {
+async function inputPath(given: Given, name: string): Promise<string> {
   const hint = 'a file can be read again after a crash; write what you have to one'
   if (name === '-') throw new UsageError('standard input cannot be resumed', hint)
   const path = await realPath(name)
+  await refuseOwnFiles(given, path)
   const found = await realDisk.stat(path)
   if (found === undefined) throw new UsageError(`no file ${path}`, 'name one that exists')
   if (found.kind !== 'file') throw new UsageError(`${path} is no regular file`, hint)

@@ -4,13 +4,13 @@ import { realDisk } from '../node/disk.ts'
 import { realPath } from '../node/path.ts'
 import { limits } from '../state/limits.ts'
 import { checkStatePath, statePrefix } from '../state/path.ts'
-import { type Run, UsageError } from './command.ts'
-import { openHomeToRead, openOwnHome, outputPath } from './home.ts'
+import { type Given, type Run, UsageError } from './command.ts'
+import { openHomeToRead, openOwnHome, outputPath, refuseOwnFiles } from './home.ts'
 import { answer, answerBytes, answerJson, size } from './output.ts'
 
 export const put: Run = async given => {
   const path = checkStatePath(given.word(0))
-  const payload = await payloadOf(given.word(1))
+  const payload = await payloadOf(given, given.word(1))
   const store = await openOwnHome(given)
   try {
     const generation = await store.putAtomic(path, payload)
@@ -27,7 +27,7 @@ export const get: Run = async given => {
   const out = given.text('--out')
   const home = await openHomeToRead(given)
   const { payload, envelope, generation } = await home.get(path).finally(() => home.close())
-  if (out !== undefined) await writeNew(await outputPath(out), payload)
+  if (out !== undefined) await writeNew(await outputPath(given, out), payload)
   if (given.json) {
     const { at, subject, purpose } = envelope
     const time = new Date(at).toISOString()
@@ -61,8 +61,8 @@ export const list: Run = async given => {
   return 'done'
 }
 
-async function payloadOf(name: string): Promise<Uint8Array> {
-  const bytes = name === '-' ? await standardInput() : await contents(name)
+async function payloadOf(given: Given, name: string): Promise<Uint8Array> {
+  const bytes = name === '-' ? await standardInput() : await contents(given, name)
   if (bytes.length > limits.payloadBytesMax)
     throw new UsageError(
       `${name} is over ${size(limits.payloadBytesMax)}`,
@@ -84,8 +84,8 @@ async function standardInput(): Promise<Uint8Array> {
   return Buffer.concat(chunks)
 }
 
-async function contents(name: string): Promise<Uint8Array> {
-  const file = await openInput(name)
+async function contents(given: Given, name: string): Promise<Uint8Array> {
+  const file = await openInput(given, name)
   try {
     if ((await file.stat()).kind !== 'file')
       throw new UsageError(`${name} is no regular file`, 'use - for standard input')
@@ -96,9 +96,11 @@ async function contents(name: string): Promise<Uint8Array> {
   }
 }
 
-async function openInput(name: string): Promise<File> {
+async function openInput(given: Given, name: string): Promise<File> {
   try {
-    return await realDisk.open(await realPath(name), { access: 'read' })
+    const path = await realPath(name)
+    await refuseOwnFiles(given, path)
+    return await realDisk.open(path, { access: 'read' })
   } catch (error) {
     if (error instanceof DiskError && error.code === 'missing')
       throw new UsageError(`no file ${name}`, 'name one that exists, or - for standard input')

@@ -197,6 +197,24 @@ suite('a home', { timeout: 60_000 }, () => {
     assertFails(await scene.run(['peer', 'remove', 'bob', '--home', 'a']), { exit: 1, code: 'state/ENOENT' })
   })
 
+  test('files of a home and its anchor are neither read as input nor written to', async t => {
+    const alone = new Scene()
+    t.after(() => alone.end())
+    await alone.home('own')
+    const lock = `${alone.anchors.get('own')}/lock`
+    const far = ['--listen', '127.0.0.1:0', '--from', 'bob', '--out']
+    for (const args of [
+      ['receive', ...far, lock],
+      ['receive', ...far, alone.path('own/segments/x')],
+      ['send', '--to', '127.0.0.1:9', '--peer', 'bob', lock],
+      ['state', 'put', '/state/a', lock],
+    ]) {
+      const outcome = await alone.run([...args, '--home', 'own'])
+      assertFails(outcome, { exit: 2, code: 'cli/USAGE', error: /Pawl's own/ })
+    }
+    await alone.ok('id', '--home', 'own')
+  })
+
   test('state is put, got back byte for byte, and listed', async () => {
     const bytes = Buffer.from([0, 255, 10, 13, 27, 200])
     writeFileSync(scene.path('bytes'), bytes)
