@@ -20,14 +20,21 @@ export function realWorld(): World {
   return { disk: realDisk, clock: realClock, entropy: openEntropy() }
 }
 
+/** An empty name would mean the current directory: what a script's unset variable leaves is never meant. */
+export function named(given: Given, option: string): string | undefined {
+  const text = given.text(option)
+  if (text === '') throw new UsageError(`${option} is empty`, 'name a directory, or leave the option out')
+  return text
+}
+
 /** `--home`, `PAWL_HOME`, `~/.pawl`. */
 export function homeNamed(given: Given): Promise<string> {
-  return realPath(given.text('--home') ?? (process.env.PAWL_HOME || join(homedir(), '.pawl')))
+  return realPath(named(given, '--home') ?? (process.env.PAWL_HOME || join(homedir(), '.pawl')))
 }
 
 /** Where the anchor of a home that exists is looked for instead of where it was made. */
 export async function anchorBaseNamed(given: Given): Promise<string | undefined> {
-  const base = given.text('--anchor') ?? (process.env.PAWL_ANCHOR || undefined)
+  const base = named(given, '--anchor') ?? (process.env.PAWL_ANCHOR || undefined)
   return base === undefined ? undefined : realPath(base)
 }
 

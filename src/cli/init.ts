@@ -9,7 +9,7 @@ import { identityText } from '../signature/identity.ts'
 import { type Config, profiles } from '../state/config.ts'
 import { createHome } from '../state/home.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { describeDevices, describeKeeper, homeNamed, realWorld, standsAt } from './home.ts'
+import { describeDevices, describeKeeper, homeNamed, named, realWorld, standsAt } from './home.ts'
 import { answer, answerJson, say } from './output.ts'
 
 /** Makes a home and its anchor, whole or not at all. */
@@ -68,7 +68,7 @@ function newAnchorBase(given: Given): Promise<string> {
   const ofService = STATE_DIRECTORY?.split(':')[0]
   const usual = process.geteuid?.() === 0 ? '/var/lib/pawl' : join(homedir(), '.local/state/pawl')
   const base =
-    given.text('--anchor') ??
+    named(given, '--anchor') ??
     (PAWL_ANCHOR || ofService || (XDG_STATE_HOME ? join(XDG_STATE_HOME, 'pawl') : usual))
   return realPath(base)
 }

@@ -215,6 +215,15 @@ suite('a home', { timeout: 60_000 }, () => {
     await alone.ok('id', '--home', 'own')
   })
 
+  test('an empty directory name is refused, as what an unset variable leaves', async () => {
+    for (const args of [
+      ['init', '--profile', 'dev', '--home', scene.path('unset'), '--anchor', ''],
+      ['id', '--home', ''],
+    ])
+      assertFails(await scene.run(args), { exit: 2, code: 'cli/USAGE', error: /is empty/ })
+    assert.equal(existsSync(scene.path('unset')), false)
+  })
+
   test('state is put, got back byte for byte, and listed', async () => {
     const bytes = Buffer.from([0, 255, 10, 13, 27, 200])
     writeFileSync(scene.path('bytes'), bytes)
