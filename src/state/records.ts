@@ -28,10 +28,6 @@ export class Records {
     this.#source = source
   }
 
-  get size(): number {
-    return this.#entries.size
-  }
-
   /** Takes a committed group in; `at` is where the group lies. */
   apply(generation: number, placed: readonly Placed[], at: Location): void {
     const group = { generation, at }
