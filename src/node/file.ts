@@ -14,18 +14,22 @@ export const fileMode = 0o600
 const blockingMsMax = 0.4
 /** And larger ones always: what a segment grows by. */
 const blockingBytesMax = 256 * 1024
-/** So many in one turn of the event loop, then the pool: a loop of writes must not hold up timers and sockets. */
+/** So many in one turn of the event loop, then the others have theirs: timers and sockets are not held up. */
 const blockingStreakMax = 8
 
 let streak = 0
+let turn: Promise<void> | undefined
 
-function mayBlock(): boolean {
-  if (streak === blockingStreakMax) return false
+/** Returns when a durable write may block: at once, or in the next turn of the event loop. */
+function mayBlock(): Promise<void> | undefined {
   if (streak++ === 0)
-    setImmediate(() => {
-      streak = 0
-    })
-  return true
+    turn = new Promise(resolve =>
+      setImmediate(() => {
+        streak = 0
+        resolve()
+      }),
+    )
+  return streak > blockingStreakMax ? turn : undefined
 }
 
 export async function openFile(path: string, options: OpenOptions): Promise<File> {
@@ -91,23 +95,31 @@ class RealFile implements File {
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
     if (!this.#durable) return this.#writeInPool(bytes, position)
-    const start = performance.now()
     // A quick disk answers sooner than the thread pool hands over: measured, a third of a put's time. A slow one is
     // given to the pool, so that nothing else waits for it.
     const isQuick = this.#recentMs < blockingMsMax && bytes.length <= blockingBytesMax
-    if (isQuick && mayBlock()) this.#writeHere(bytes, position)
-    else await this.#writeInPool(bytes, position)
-    this.#recentMs += (performance.now() - start - this.#recentMs) / 4
+    const took = await (isQuick ? this.#writeHere(bytes, position) : this.#timedInPool(bytes, position))
+    this.#recentMs += (took - this.#recentMs) / 4
   }
 
-  #writeHere(bytes: Uint8Array, position: number): void {
+  async #timedInPool(bytes: Uint8Array, position: number): Promise<number> {
+    const start = performance.now()
+    await this.#writeInPool(bytes, position)
+    return performance.now() - start
+  }
+
+  /** Answers with how long it blocked, in milliseconds. */
+  async #writeHere(bytes: Uint8Array, position: number): Promise<number> {
     this.#begin(position)
     try {
+      await mayBlock()
+      const start = performance.now()
       for (let offset = 0; offset < bytes.length; ) {
         const count = fs.writeSync(this.#fd, bytes, offset, bytes.length - offset, position + offset)
         if (count === 0) throw new DiskError('failed', `write ${this.#path}: no progress`)
         offset += count
       }
+      return performance.now() - start
     } catch (error) {
       throw error instanceof DiskError ? error : diskError('write', this.#path, error)
     } finally {
