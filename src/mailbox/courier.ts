@@ -7,6 +7,7 @@ import { SessionMemory } from '../session/memory.ts'
 import type { Peer } from '../session/peers.ts'
 import { runLink } from './link.ts'
 import { Mailbox } from './mailbox.ts'
+import { Patience } from './patience.ts'
 
 /** Exchanges messages with one peer, over as many connections as it takes. */
 export type Correspondent = { readonly party: Party; readonly mailbox: Mailbox }
@@ -31,7 +32,7 @@ export type CourierOptions = {
   readonly dial: () => Promise<Wire>
   /** Over once this holds; asked after every change of the outbox. */
   readonly done: () => boolean
-  /** Without any contact for so long, it gives up; what is queued stays queued. */
+  /** Without an acknowledgement for so long, or without contact if none is due, it gives up; what is queued stays. */
   readonly giveUpMs: number
   readonly stop?: AbortSignal
   /** The peer is out of reach, and will be tried for so long: once until it is reached again. */
@@ -39,23 +40,32 @@ export type CourierOptions = {
 }
 
 const backoffMs = { first: 100, most: 5_000 } as const
-/** Nothing moves for this long, or twice as long at most, while something waits: the way or the peer is dead. */
-const stallMs = 60_000
-/** So many connections one after another that stood, broke, and brought nothing further: it is not chance. */
-const fruitlessMax = 20
 
 /**
  * As client: connects, delivers, and connects again after whatever broke, until `done`. What only an end that has
  * proved who it is can say ends it at once; everything else is tried again.
- * @throws SessionError session/ROLLBACK, channel/UNKNOWN_IDENTITY, or the last trouble there was: after `giveUpMs`
- * without contact, or when connections stand and nothing is acknowledged over any of them
+ * @throws SessionError session/ROLLBACK, channel/UNKNOWN_IDENTITY, or the last trouble there was, after `giveUpMs`
  */
 export async function deliver(endpoint: Endpoint, to: Correspondent, options: CourierOptions): Promise<void> {
+  const { outbox } = to.mailbox
+  const patience = new Patience(endpoint.clock, outbox, options.giveUpMs)
+  try {
+    await deliverAll(endpoint, to, options, patience)
+  } finally {
+    patience.dispose()
+  }
+  await outbox.flush()
+}
+
+async function deliverAll(
+  endpoint: Endpoint,
+  to: Correspondent,
+  options: CourierOptions,
+  patience: Patience,
+): Promise<void> {
   const { clock, log } = endpoint
   const { outbox } = to.mailbox
-  let contact = clock.monotonic()
   let wait: number = backoffMs.first
-  let fruitless = 0
   let isOut = false
   while (!options.done() && options.stop?.aborted !== true) {
     let connection: Connection | undefined
@@ -63,15 +73,15 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
     const hasMoved = () => outbox.acknowledged.next > before
     try {
       connection = await Connection.connect(endpoint, await options.dial(), to.party)
-      contact = clock.monotonic()
+      patience.reached()
       isOut = false
       const open = connection
       const forget = [
         whenAborted(options.stop, () => end(open, 0, 'stopping')),
-        whenStalled(clock, to, open, options.giveUpMs),
+        patience.whenOver(() => end(open, 81, 'nothing is acknowledged')),
       ]
       try {
-        const link = runLink(open, to.mailbox)
+        const link = runLink(open, to.mailbox, () => patience.heard())
         link.catch(() => undefined)
         await Promise.race([link, outbox.until(options.done)])
         if (options.done()) await outbox.flush() // the peer's word is kept before ours is given
@@ -80,27 +90,29 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
       } finally {
         for (const stop of forget) stop()
       }
-      contact = clock.monotonic()
-      // So that two copies of this home, each ended by the other, do not chase each other.
-      if (!hasMoved() && !options.done()) await pause(clock, wait, options.stop)
+      patience.reached()
+      if (!hasMoved() && !options.done()) {
+        if (wait > patience.leftMs)
+          throw new SessionError('channel/NO_ANSWER', 'connections are ended and nothing is acknowledged', {
+            trusted: true,
+          })
+        // So that two copies of this home, each ended by the other, do not chase each other.
+        await pause(clock, wait, options.stop)
+      }
     } catch (error) {
       if (!canPass(error)) throw error
-      if (connection !== undefined) contact = clock.monotonic()
-      if (connection !== undefined && outbox.sending.next > before) fruitless = hasMoved() ? 0 : fruitless + 1
-      if (fruitless >= fruitlessMax) throw error
+      if (connection !== undefined) patience.reached()
       if (hasMoved()) wait = backoffMs.first
       log.event('mailbox/retry', { message: error instanceof Error ? error.message : 'failed', ms: wait })
-      const leftMs = contact + options.giveUpMs - clock.monotonic()
-      if (wait > leftMs) throw error
+      if (wait > patience.leftMs) throw error
       if (connection === undefined && !isOut) {
         isOut = true
-        options.unreached?.(leftMs)
+        options.unreached?.(patience.leftMs)
       }
       await pause(clock, wait, options.stop)
     }
     wait = hasMoved() ? backoffMs.first : Math.min(2 * wait, backoffMs.most)
   }
-  await outbox.flush()
 }
 
 /**
@@ -156,25 +168,6 @@ function pause(clock: Clock, ms: number, stop: AbortSignal | undefined): Promise
     const cancel = clock.after(ms, ended)
     const forget = whenAborted(stop, () => queueMicrotask(ended))
   })
-}
-
-/** Ends a connection on which nothing moves while something waits to be acknowledged. */
-function whenStalled(
-  clock: Clock,
-  { mailbox }: Correspondent,
-  connection: Connection,
-  giveUpMs: number,
-): () => void {
-  const { outbox } = mailbox
-  const lookMs = Math.min(stallMs, giveUpMs)
-  let cancel = () => {}
-  const look = (seen: number | undefined) => {
-    const waits = outbox.sending.next > outbox.acknowledged.next
-    if (waits && connection.activity === seen) end(connection, 81, 'nothing moves')
-    else cancel = clock.after(lookMs, () => look(waits ? connection.activity : undefined))
-  }
-  cancel = clock.after(lookMs, () => look(undefined))
-  return () => cancel()
 }
 
 function end(connection: Connection, reason: CloseReason, text: string): void {

@@ -5,6 +5,8 @@ export const limits = {
   frameBytesMax: 64 * 1024,
   /** Of every fragment but a message's last. */
   fragmentBytesMin: 1024,
+  /** Of a message that is not whole yet: after so many the position is acknowledged once more. */
+  lifeSignBytes: 256 * 1024,
   /** Messages packed before the wire is asked again. */
   burstBytes: 512 * 1024,
   /** Payload of one outbox record: a run of small messages, or a part of a large one. */

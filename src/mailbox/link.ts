@@ -9,17 +9,20 @@ import { Assembler, FramePacker, parseItems } from './wire.ts'
 
 /**
  * Moves messages and acknowledgements over one connection until it ends. Starts where the handshake said: the peer
- * is sent what it expects next, and sends what this end expects next.
+ * is sent what it expects next, and sends what this end expects next. `heard` is called for every acknowledgement that
+ * comes over it, also of what was acknowledged before.
  * @throws MailboxError ROLLBACK, SEQUENCE; SessionError as the connection ends badly
  */
-export async function runLink(connection: Connection, mailbox: Mailbox): Promise<void> {
+export async function runLink(
+  connection: Connection,
+  mailbox: Mailbox,
+  heard: () => void = () => undefined,
+): Promise<void> {
   const { mine, theirs } = connection.positions
   mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
   const sending = sendAll(connection, mailbox, theirs.nextExpected, mine.nextExpected)
-  const receiving = receiveAll(connection, mailbox, {
-    next: mine.nextExpected,
-    head: mine.headBeforeExpected,
-  })
+  const expected = { next: mine.nextExpected, head: mine.headBeforeExpected }
+  const receiving = receiveAll(connection, mailbox, expected, { heard, acknowledge: sending.acknowledge })
   try {
     // Whichever half ends first ends the connection, and with it the other half.
     const limit = connection.untilLimit().then(() => connection.close(0, 'time for a fresh handshake'))
@@ -38,6 +41,7 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
   const { inbox, outbox } = mailbox
   let cursor = from
   let acknowledged = told
+  let isDue = false
   let stopped = false
   let wake: () => void = () => undefined
   const wakeUp = () => wake()
@@ -45,9 +49,10 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
   const run = async () => {
     while (!stopped) {
       const packer = new FramePacker()
-      if (inbox.accepted.next > acknowledged) {
+      if (isDue || inbox.accepted.next > acknowledged) {
         packer.acknowledgement(inbox.accepted)
         acknowledged = inbox.accepted.next
+        isDue = false
       }
       for (let bytes = 0; bytes < limits.burstBytes; cursor++) {
         const message = outbox.message(cursor)
@@ -66,6 +71,11 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
   const done = run()
   return {
     done,
+    /** Says once more up to where everything is accepted. */
+    acknowledge() {
+      isDue = true
+      wake()
+    },
     stop() {
       stopped = true
       for (const unwatch of watches) unwatch()
@@ -74,18 +84,30 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
   }
 }
 
-async function receiveAll(connection: Connection, mailbox: Mailbox, expected: Position): Promise<void> {
+async function receiveAll(
+  connection: Connection,
+  mailbox: Mailbox,
+  expected: Position,
+  { heard, acknowledge }: { readonly heard: () => void; readonly acknowledge: () => void },
+): Promise<void> {
   const assembler = new Assembler(expected.next)
   let position = expected
+  let bytes = 0
   for (;;) {
     const plaintext = await connection.receive()
     if (plaintext === undefined) return
     for (const item of parseItems(plaintext)) {
-      if (item.kind === 'acknowledgement') mailbox.outbox.acknowledge(item.position)
-      else {
-        const whole = assembler.take(item)
-        if (whole !== undefined) position = await mailbox.inbox.deliver(position, whole)
+      if (item.kind === 'acknowledgement') {
+        mailbox.outbox.acknowledge(item.position)
+        heard()
+        continue
       }
+      const whole = assembler.take(item)
+      if (whole !== undefined) position = await mailbox.inbox.deliver(position, whole)
+      bytes = whole === undefined ? bytes + item.bytes.length : 0
+      if (bytes < limits.lifeSignBytes) continue
+      bytes = 0
+      acknowledge() // a long message on a slow way: the sender hears that it is not in vain
     }
   }
 }

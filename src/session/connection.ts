@@ -63,7 +63,6 @@ export class Connection {
   #drained: Promise<unknown> = Promise.resolve()
   #changed: () => void = () => undefined
   #release: () => void = () => undefined
-  #activity = 0
   #limitReached = false
   #established = false
   #ending: Ending | undefined
@@ -117,11 +116,6 @@ export class Connection {
     return { mine: this.#mine, theirs: this.#theirs }
   }
 
-  /** Grows with whatever the wire takes or brings: it stands still when the way or the other end is dead. */
-  get activity(): number {
-    return this.#activity
-  }
-
   /** Seals and sends; resolves when the wire takes more. @throws SessionError once the session has ended */
   async send(plaintext: Uint8Array): Promise<void> {
     if (this.#ending !== undefined) throw this.#error(this.#ending)
@@ -129,7 +123,6 @@ export class Connection {
     let drained = false
     void this.#drained.then(() => {
       drained = true
-      this.#activity++
       this.#changed()
     })
     // A peer that takes nothing cannot hold up the end.
@@ -177,7 +170,6 @@ export class Connection {
     for (;;) {
       const chunk = await this.#wire.read().catch(() => undefined)
       if (chunk === undefined) break
-      this.#activity++
       for (const event of reader.feed(chunk)) {
         await this.#event(event)
         while (this.#plaintexts.length > undeliveredMax && this.#ending === undefined) await this.#change()

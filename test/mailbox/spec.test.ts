@@ -11,6 +11,7 @@ test('the numbers of docs/spec/mailbox.md are those of the code', () => {
     `0 to ${said(limits.messageBytesMax)} bytes`,
     `at least ${said(limits.fragmentBytesMin)} bytes`,
     `more than ${said(limits.messageBytesMax / limits.fragmentBytesMin + 1)} pieces`,
+    `after every ${said(limits.lifeSignBytes)} bytes`,
     `beyond ${said(limits.inboxMessagesMax)} messages or ${mebibytes(limits.inboxBytesMax)}`,
     `At most ${said(limits.partBytesMax)} bytes`,
     `but the last has ${said(limits.partBytesMax - 5)} bytes`,
