@@ -73,6 +73,31 @@ async function oneWriter(directory: string): Promise<void> {
     ours: ours('none'),
     theirs: sqlite(false),
   })
+  // What is left when all of our own work takes no time at all.
+  const bare = (count: number) => () => bareWrites(directory, count)
+  const floor = 'the same durable writes and nothing else'
+  await compare({ ...bench, name, against: floor, ours: ours('file'), theirs: bare(2) })
+  await compare({ ...bench, name: none, against: floor, ours: ours('none'), theirs: bare(1) })
+}
+
+/** A sector into zeros that are there, as a group is written, and with `files` 2 one over another file's, as a mark is. */
+async function bareWrites(directory: string, files: number): Promise<number> {
+  const count = 1000
+  const { O_RDWR, O_CREAT, O_DSYNC } = fs.constants
+  const open = (name: string) => fs.openSync(path.join(directory, name), O_RDWR | O_CREAT | O_DSYNC)
+  const sector = new Uint8Array(4096).fill(1)
+  const [journal, mark] = [open(`bare-${Math.random()}`), open('bare-mark')]
+  fs.writeSync(journal, new Uint8Array(count * sector.length), 0, count * sector.length, 0)
+  fs.writeSync(mark, new Uint8Array(2 * sector.length), 0, 2 * sector.length, 0)
+  const figure = await rate(count, () => {
+    for (let i = 0; i < count; i++) {
+      fs.writeSync(journal, sector, 0, sector.length, i * sector.length)
+      if (files === 2) fs.writeSync(mark, sector, 0, sector.length, (i % 2) * sector.length)
+    }
+  })
+  fs.closeSync(journal)
+  fs.closeSync(mark)
+  return figure
 }
 
 async function manyWriters(directory: string): Promise<void> {

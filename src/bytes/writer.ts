@@ -1,5 +1,25 @@
 import { BytesError } from './bytes.ts'
 
+/**
+ * Small writers share an allocation: one of their own costs more than what most of them hold. So what `done` answers
+ * with may keep some kilobytes alive: copy what is kept for long.
+ */
+const sharedBytes = 8192
+const smallBytesMax = 512
+let shared = new Uint8Array(0)
+
+function zeroed(capacity: number): Uint8Array {
+  if (capacity > smallBytesMax) return new Uint8Array(capacity)
+  if (capacity > shared.length) shared = new Uint8Array(sharedBytes)
+  const taken = shared.subarray(0, capacity)
+  shared = shared.subarray(capacity)
+  return taken
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
 /** Builds network-order bytes; numbers that do not fit are refused, never masked. */
 export class Writer {
   #bytes: Uint8Array
@@ -7,8 +27,8 @@ export class Writer {
   #length = 0
 
   constructor(capacity = 256) {
-    this.#bytes = new Uint8Array(capacity)
-    this.#view = new DataView(this.#bytes.buffer)
+    this.#bytes = zeroed(capacity)
+    this.#view = viewOf(this.#bytes)
   }
 
   get length(): number {
@@ -65,7 +85,7 @@ export class Writer {
       const larger = new Uint8Array(Math.max(need, 2 * this.#bytes.length))
       larger.set(this.#bytes.subarray(0, at))
       this.#bytes = larger
-      this.#view = new DataView(larger.buffer)
+      this.#view = viewOf(larger)
     }
     this.#length = need
     return at

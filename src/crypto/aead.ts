@@ -67,7 +67,7 @@ function aead(name: Aead['name'], cipherName: 'aes-256-gcm'): Aead {
       cipher.setAAD(associated)
       const body = cipher.update(plaintext)
       cipher.final()
-      return concat(body, cipher.getAuthTag())
+      return Buffer.concat([body, cipher.getAuthTag()])
     },
     open(key, nonce, associated, sealed) {
       requireNonce(nonce)

@@ -1,8 +1,12 @@
 import { createHash, createHmac, hash } from 'node:crypto'
 
-/** FIPS 180-4, 32 bytes. */
-export function sha256(bytes: Uint8Array): Uint8Array {
-  return hash('sha256', bytes, 'buffer')
+/** FIPS 180-4 over the parts one after another, 32 bytes. */
+export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
+  const [only] = parts
+  if (only !== undefined && parts.length === 1) return hash('sha256', only, 'buffer')
+  const running = createHash('sha256')
+  for (const part of parts) running.update(part)
+  return running.digest()
 }
 
 /** FIPS 180-4, 64 bytes. */

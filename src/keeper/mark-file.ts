@@ -15,8 +15,10 @@ const macBytes = 32
 export async function createMarkFile(disk: Disk, path: string, macKey: Secret, first: Mark): Promise<void> {
   const file = await disk.open(path, { access: 'exclusive' })
   try {
-    await file.write(encodeSlot(macKey, first), 0)
-    await file.write(encodeSlot(macKey, first), slotBytes)
+    const sector = new Uint8Array(slotBytes)
+    sector.set(encodeSlot(macKey, first))
+    await file.write(sector, 0)
+    await file.write(sector, slotBytes)
     await file.sync()
   } finally {
     await file.close()
@@ -47,6 +49,8 @@ export class FileKeeper implements Keeper {
   readonly #file: File
   readonly #macKey: Secret
   #held: Mark
+  /** What is being written: one slot at a time. */
+  readonly #sector = new Uint8Array(slotBytes)
   #slot: 0 | 1
 
   private constructor(file: File, macKey: Secret, held: Mark, slot: 0 | 1) {
@@ -91,7 +95,8 @@ export class FileKeeper implements Keeper {
   /** Into the slot that does not hold the newest mark, so that a torn write leaves the newest one whole. */
   async #write(mark: Mark): Promise<void> {
     const slot = this.#slot === 0 ? 1 : 0
-    await this.#file.write(encodeSlot(this.#macKey, mark), slot * slotBytes)
+    this.#sector.set(encodeSlot(this.#macKey, mark))
+    await this.#file.write(this.#sector, slot * slotBytes)
     this.#slot = slot
     this.#held = mark
   }
@@ -119,13 +124,11 @@ async function readSlots(file: File, macKey: Secret, domain: Uint8Array): Promis
   return [slot(0), slot(slotBytes)]
 }
 
+/** All but the zeros behind it. */
 function encodeSlot(macKey: Secret, mark: Mark): Uint8Array {
-  const body = new Writer(slotBytes).bytes(magic).bytes(mark.domain).u64(mark.number).bytes(mark.head)
-  const mac = hmacSha256(macKey.bytes, body.done())
-  return body
-    .bytes(mac)
-    .zeros(slotBytes - bodyBytes - macBytes)
-    .done()
+  const slot = new Writer(bodyBytes + macBytes)
+  slot.bytes(magic).bytes(mark.domain).u64(mark.number).bytes(mark.head)
+  return slot.bytes(hmacSha256(macKey.bytes, slot.done())).done()
 }
 
 /** `undefined` for what is not a whole slot of this domain: a torn write, until the other one is bad too. */

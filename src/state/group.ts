@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { BytesError, equal, utf8 } from '../bytes/bytes.ts'
-import { append, type Frontier, leafHash, root } from '../bytes/merkle.ts'
+import { append, leafHash, type Rooted, rooted } from '../bytes/merkle.ts'
 import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
 import { hmacSha256, sha256 } from '../crypto/hash.ts'
@@ -22,12 +22,14 @@ import { limits } from './limits.ts'
 
 /**
  * docs/spec/journal.md, "Group": records committed together, whole or absent. The bytes are header, scope table,
- * blocks, trailer (the hash of each block), MAC, zeros to the next sector. The group's leaf is everything before the
- * MAC; the MAC covers the leaf's hash, so that one pass over the bytes serves both.
+ * blocks, trailer (the hash of each block), MAC, zeros to the next sector. The group's leaf is all of that but the
+ * blocks, whose hashes stand for them; the MAC covers the leaf's hash, so that one pass over the bytes serves both.
  */
 const magic = utf8('PAWLGRP1')
 const format = 1
 const headerBytes = 136
+/** The numbers of scopes and blocks, which follow the header. */
+const countsBytes = 2 + 2
 const scopeBytes = 2 + 16 + 32
 const hashBytes = 32
 const macBytes = 32
@@ -47,21 +49,21 @@ export type GroupHeader = {
 export type SealedGroup = {
   readonly bytes: Uint8Array
   readonly generation: number
-  readonly tree: Frontier
+  readonly after: Rooted
   readonly placed: readonly Placed[]
 }
 
-/** Seals the operations as the group after `tree`. */
+/** Seals the operations as the group that comes after those in `before`. */
 export function sealGroup(group: {
   readonly operations: readonly Operation[]
-  readonly tree: Frontier
+  readonly before: Rooted
   readonly confirmed: number
   readonly storeId: Uint8Array
   readonly salt: Uint8Array
   readonly macKey: Secret
 }): SealedGroup {
-  const { operations, tree, storeId, salt } = group
-  const generation = tree.size + 1
+  const { operations, before, storeId, salt } = group
+  const generation = before.tree.size + 1
   const scopes = new Map<ScopeKey, number>()
   const blocks = cutBlocks(operations, scopes)
   const body = blocks.reduce(
@@ -69,7 +71,7 @@ export function sealGroup(group: {
       sum + head.length + (scope === undefined ? 0 : plaintext.length + sealedOverheadBytes) + hashBytes,
     0,
   )
-  const length = headerBytes + 4 + scopes.size * scopeBytes + body + macBytes
+  const length = headerBytes + countsBytes + scopes.size * scopeBytes + body + macBytes
   // What no reader would take must not be written, let alone acknowledged.
   if (length > limits.groupBytesMax || operations.length > limits.groupRecordsMax)
     throw new RangeError('a group over its bounds')
@@ -77,7 +79,7 @@ export function sealGroup(group: {
   const writer = new Writer(padded)
   writer.bytes(magic).u16(format).u16(0).u32(operations.length).u32(length)
   writer.u64(generation).u64(group.confirmed)
-  writer.bytes(storeId).bytes(root(sha256, tree)).bytes(salt)
+  writer.bytes(storeId).bytes(before.root).bytes(salt)
   writer.u32(crc32(writer.done()))
   writer.u16(scopes.size).u16(blocks.length)
 
@@ -87,6 +89,7 @@ export function sealGroup(group: {
     keys.set(scope, { tag, key: blockKey(scope.key, tag) })
     writer.u16(tag.slot).bytes(tag.id).bytes(tag.tag)
   }
+  const front = writer.done()
   const placed: Placed[] = []
   const hashes: Uint8Array[] = []
   for (const [index, unsealed] of blocks.entries()) {
@@ -101,12 +104,14 @@ export function sealGroup(group: {
     }
     hashes.push(sha256(writer.done().subarray(offset)))
   }
+  const trailerAt = writer.length
   for (const hash of hashes) writer.bytes(hash)
-  const leaf = leafHash(sha256, writer.done())
+  const leaf = leafHash(sha256, front, writer.done().subarray(trailerAt))
   writer.bytes(hmacSha256(group.macKey.bytes, leaf))
   writer.zeros(padded - writer.length)
   for (const { key } of keys.values()) key[Symbol.dispose]()
-  return { bytes: writer.done(), generation, tree: append(sha256, tree, leaf), placed }
+  const after = rooted(sha256, append(sha256, before.tree, leaf))
+  return { bytes: writer.done(), generation, after, placed }
 }
 
 /** A group's header if one stands at the start of `bytes`; its own CRC, so a bad length is never followed. */
@@ -124,25 +129,36 @@ export function parseGroupHeader(bytes: Uint8Array): GroupHeader | undefined {
   if (!known) throw new BytesError('group of an unknown format')
   const generation = reader.u64()
   const confirmed = reader.u64()
-  const fits = length >= headerBytes + 4 + macBytes && length <= limits.groupBytesMax
+  const fits = length >= headerBytes + countsBytes + macBytes && length <= limits.groupBytesMax
   if (!fits || records > limits.groupRecordsMax || generation < 1 || confirmed >= generation) return undefined
   const [storeId, rootBefore, salt] = [reader.bytes(32), reader.bytes(32), reader.bytes(32)]
   return { records, length, generation, confirmed, storeId, rootBefore, salt }
 }
 
-/** The leaf hash of an authentic group, `undefined` for one whose MAC does not fit. */
+/**
+ * The leaf hash of an authentic group, `undefined` for one whose MAC does not fit. The blocks are not looked at:
+ * {@link placeRecords} does that.
+ */
 export function authenticLeaf(
   bytes: Uint8Array,
   header: GroupHeader,
   macKey: Secret,
 ): Uint8Array | undefined {
   if (bytes.length < header.length) return undefined
-  const split = header.length - macBytes
-  const leaf = leafHash(sha256, bytes.subarray(0, split))
-  return equalSecrets(hmacSha256(macKey.bytes, leaf), bytes.subarray(split, header.length)) ? leaf : undefined
+  const counts = new Reader(bytes.subarray(headerBytes, headerBytes + countsBytes))
+  const blocksAt = headerBytes + countsBytes + counts.u16() * scopeBytes
+  const macAt = header.length - macBytes
+  const trailerAt = macAt - counts.u16() * hashBytes
+  if (blocksAt > trailerAt) return undefined
+  const leaf = leafHash(sha256, bytes.subarray(0, blocksAt), bytes.subarray(trailerAt, macAt))
+  const mac = bytes.subarray(macAt, header.length)
+  return equalSecrets(hmacSha256(macKey.bytes, leaf), mac) ? leaf : undefined
 }
 
-/** Where each record of an authentic group lies. @throws BytesError */
+/**
+ * Where each record of a group lies whose leaf is authentic.
+ * @throws BytesError if a block is not the one whose hash the trailer has, or does not parse
+ */
 export function placeRecords(bytes: Uint8Array, header: GroupHeader): Placed[] {
   const reader = new Reader(bytes.subarray(0, header.length - macBytes))
   reader.bytes(headerBytes)
@@ -155,11 +171,15 @@ export function placeRecords(bytes: Uint8Array, header: GroupHeader): Placed[] {
       id: Uint8Array.from(reader.bytes(16)),
       tag: Uint8Array.from(reader.bytes(32)),
     })
+  const trailerAt = header.length - macBytes - blockCount * hashBytes
   const placed: Placed[] = []
   for (let index = 0; index < blockCount; index++) {
     const offset = reader.offset
     const head = parseHead(reader)
     reader.bytes(head.sealedLength)
+    const hashAt = trailerAt + index * hashBytes
+    if (!equal(sha256(bytes.subarray(offset, reader.offset)), bytes.subarray(hashAt, hashAt + hashBytes)))
+      throw new BytesError('a block is not the one that its group names')
     const scope = head.scope === undefined ? undefined : scopes[head.scope]
     if (scope === undefined && head.scope !== undefined)
       throw new BytesError('block of a scope that is not named')

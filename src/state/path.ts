@@ -6,14 +6,13 @@ export const ownPrefix = '/pawl/'
 /** What applications write. */
 export const statePrefix = '/state/'
 
-const shape = /^(?:\/[!-.0-~]+)+$/
+const shape = /^(?:\/(?!\.{1,2}(?:\/|$))[!-.0-~]+)+$/
 
 /** D5: 1 to 255 visible ASCII characters, `/name/name...`, no empty, `.` or `..` component. */
 export function checkPath(path: string): string {
   if (path.length > limits.pathBytesMax)
     throw new StateError('EINVAL', `path is over ${limits.pathBytesMax} bytes`)
-  const dots = path.split('/').some(component => component === '.' || component === '..')
-  if (!shape.test(path) || dots)
+  if (!shape.test(path))
     throw new StateError(
       'EINVAL',
       `not a path: ${JSON.stringify(path)}; use /state/NAME/NAME of visible ASCII`,

@@ -152,8 +152,18 @@ function readGroup(bytes: Uint8Array, keys: JournalKeys, tree: Frontier): Group 
   if (bytes.length < padded || !isZero(bytes.subarray(header.length, padded))) return undefined
   const leaf = authenticLeaf(bytes, header, keys.macKey)
   if (leaf === undefined) return undefined
-  const records = damageSync(() => placeRecords(bytes, header))
-  return { header, leaf, records, padded }
+  const records = recordsOf(bytes, header)
+  return records && { header, leaf, records, padded }
+}
+
+/** `undefined` if a block is not the one that its group names: a torn write may have lost any of its sectors. */
+function recordsOf(bytes: Uint8Array, header: GroupHeader): Placed[] | undefined {
+  try {
+    return placeRecords(bytes, header)
+  } catch (error) {
+    if (error instanceof BytesError) return undefined
+    throw error
+  }
 }
 
 function headerAt(bytes: Uint8Array): GroupHeader | undefined {

@@ -1,4 +1,4 @@
-import { BytesError, concat, equal, hex, utf8 } from '../bytes/bytes.ts'
+import { BytesError, concat, equal, utf8 } from '../bytes/bytes.ts'
 import { asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { Writer } from '../bytes/writer.ts'
 import { hmacSha256 } from '../crypto/hash.ts'
@@ -53,7 +53,7 @@ export class Scopes {
   readonly #slots: Slots
   readonly #bySlot = new Map<number, Scope>()
   /** One object per scope, whoever asks: the group seals by scope, not by record. */
-  readonly #keys = new Map<string, Promise<ScopeKey>>()
+  readonly #keys = new Map<number, { readonly id: Uint8Array; readonly key: Promise<ScopeKey> }>()
 
   constructor(storeKey: Secret, slots: Slots) {
     this.#storeKey = storeKey
@@ -72,7 +72,7 @@ export class Scopes {
 
   set(scope: Scope): void {
     const old = this.#bySlot.get(scope.slot)
-    if (old !== undefined && scope.state !== 'live') this.#forget(hex(old.id))
+    if (old !== undefined && scope.state !== 'live') this.#forget(scope.slot)
     this.#bySlot.set(scope.slot, scope)
   }
 
@@ -101,14 +101,12 @@ export class Scopes {
   }
 
   key(scope: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
-    const name = hex(scope.id)
-    let key = this.#keys.get(name)
-    if (key === undefined) {
-      key = this.#derive(scope)
-      this.#keys.set(name, key)
-      key.catch(() => this.#keys.delete(name))
-    }
-    return key
+    const known = this.#keys.get(scope.slot)
+    if (known !== undefined && equal(known.id, scope.id)) return known.key
+    const made = { id: scope.id, key: this.#derive(scope) }
+    this.#keys.set(scope.slot, made)
+    made.key.catch(() => this.#keys.get(scope.slot) === made && this.#keys.delete(scope.slot))
+    return made.key
   }
 
   async overwriteSlot(slot: number, fresh: Uint8Array): Promise<void> {
@@ -122,7 +120,7 @@ export class Scopes {
   }
 
   dispose(): void {
-    for (const name of [...this.#keys.keys()]) this.#forget(name)
+    for (const slot of [...this.#keys.keys()]) this.#forget(slot)
   }
 
   async #derive({ slot, id }: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
@@ -131,9 +129,9 @@ export class Scopes {
     return { slot, id, key: hkdfSha256.expand(extracted, concat(utf8('pawl v1 scope key'), id), 32) }
   }
 
-  #forget(name: string): void {
+  #forget(slot: number): void {
     const wipe = ({ key }: ScopeKey) => key[Symbol.dispose]()
-    this.#keys.get(name)?.then(wipe, () => {})
-    this.#keys.delete(name)
+    this.#keys.get(slot)?.key.then(wipe, () => {})
+    this.#keys.delete(slot)
   }
 }

@@ -1,6 +1,5 @@
 import { equal } from '../bytes/bytes.ts'
-import { type Frontier, root } from '../bytes/merkle.ts'
-import { sha256 } from '../crypto/hash.ts'
+import type { Rooted } from '../bytes/merkle.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import { DiskError } from '../host/disk.ts'
@@ -44,7 +43,8 @@ export type StoreParts = {
   readonly keeper: Keeper
   readonly records: Records
   readonly scopes: Scopes
-  readonly tree: Frontier
+  /** The journal's tree. */
+  readonly end: Rooted
   /** What the keeper has confirmed. */
   readonly mark: Mark
   readonly clock: Clock
@@ -60,7 +60,7 @@ export type StoreParts = {
 export class Store {
   readonly #parts: StoreParts
   #salt: Uint8Array
-  #tree: Frontier
+  #end: Rooted
   #mark: Mark
   #waiting: Waiting[] = []
   #running: Promise<void> | undefined
@@ -76,7 +76,7 @@ export class Store {
     this.#parts = parts
     // Fresh for this run: two runs never seal under one key, and two clones never arrive at one head.
     this.#salt = parts.entropy.bytes(32)
-    this.#tree = parts.tree
+    this.#end = parts.end
     this.#mark = parts.mark
   }
 
@@ -221,7 +221,7 @@ export class Store {
     if ('delete' in change) return { kind: 'delete', path: checkPath(change.delete) }
     const { meta } = change
     // A copy: what the caller does with its bytes while the group waits must not part them from their hash.
-    const payload = new Uint8Array(change.payload)
+    const payload = Buffer.from(change.payload)
     if (payload.length > limits.payloadBytesMax)
       throw new StateError(
         'E2BIG',
@@ -280,7 +280,7 @@ export class Store {
       try {
         if (!this.#parts.journal.fits(group.bytes.length)) {
           await finishing
-          await this.#parts.journal.reserve(group.bytes.length, this.#tree)
+          await this.#parts.journal.reserve(group.bytes.length, this.#end.tree)
         }
       } catch (error) {
         // A full disk is expected trouble: nothing was written and nothing is poisoned. The generation is sealed
@@ -291,7 +291,7 @@ export class Store {
         else this.#fail(error, taken)
         continue
       }
-      this.#tree = group.tree
+      this.#end = group.after
       await finishing
       finishing = this.#finish(group, taken)
     }
@@ -301,7 +301,7 @@ export class Store {
   #seal(taken: readonly Waiting[]): SealedGroup {
     return sealGroup({
       operations: taken.flatMap(batch => batch.operations),
-      tree: this.#tree,
+      before: this.#end,
       confirmed: this.#mark.number,
       storeId: this.#parts.storeId,
       salt: this.#salt,
@@ -333,17 +333,14 @@ export class Store {
   async #finish(group: SealedGroup, taken: readonly Waiting[]): Promise<void> {
     try {
       if (this.#poison !== undefined) throw this.#poison
-      const next: Mark = {
-        domain: this.#mark.domain,
-        number: group.generation,
-        head: root(sha256, group.tree),
-      }
+      const { generation, after } = group
+      const next: Mark = { domain: this.#mark.domain, number: generation, head: after.root }
       const at = await this.#parts.journal.append(group) // a crash here leaves a torn tail, which open drops
       await this.#parts.keeper.advance(this.#mark, next) // now no restore can hide it
       this.#mark = next
-      this.#parts.records.apply(group.generation, group.placed, at) // only now may a reader see it
-      for (const batch of taken) batch.committed?.(group.generation)
-      for (const batch of taken) batch.resolve(group.generation)
+      this.#parts.records.apply(generation, group.placed, at) // only now may a reader see it
+      for (const batch of taken) batch.committed?.(generation)
+      for (const batch of taken) batch.resolve(generation)
     } catch (error) {
       this.#fail(error, taken)
     }

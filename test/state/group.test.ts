@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { BytesError } from '../../src/bytes/bytes.ts'
-import { append, emptyFrontier, type Frontier, leafHash, root } from '../../src/bytes/merkle.ts'
+import { append, emptyFrontier, type Frontier, leafHash, root, rooted } from '../../src/bytes/merkle.ts'
 import { recordSealings, SealError } from '../../src/crypto/aead.ts'
 import { sha256 } from '../../src/crypto/hash.ts'
 import { Secret } from '../../src/crypto/secret.ts'
@@ -45,7 +45,15 @@ function treeOf(size: number): Frontier {
 }
 
 function seal(operations: readonly Operation[], part: Partial<Parameters<typeof sealGroup>[0]> = {}) {
-  return sealGroup({ operations, tree: treeOf(5), confirmed: 4, storeId, salt, macKey, ...part })
+  return sealGroup({
+    operations,
+    before: rooted(sha256, treeOf(5)),
+    confirmed: 4,
+    storeId,
+    salt,
+    macKey,
+    ...part,
+  })
 }
 
 /** What a reader makes of the bytes: every record opened, or why not. */
@@ -91,7 +99,7 @@ const sample = [
 ] as const
 
 test('a group is laid out as the specification has it', () => {
-  const { bytes, tree, generation } = seal(sample)
+  const { bytes, after, generation } = seal(sample)
   const at = Buffer.from(bytes)
   assert.equal(at.toString('latin1', 0, 8), 'PAWLGRP1')
   assert.deepEqual([at.readUInt16BE(8), at.readUInt16BE(10)], [1, 0])
@@ -122,13 +130,11 @@ test('a group is laid out as the specification has it', () => {
   // The trailer names the hash of each block; its first is that of the first block.
   const trailer = length - 32 - 4 * 32
   assert.deepEqual(at.subarray(trailer, trailer + 32), sha256Of(at.subarray(240, second)))
-  // The MAC covers the leaf's hash and lies outside the leaf.
-  const leaf = sha256Of(Buffer.concat([Uint8Array.of(0), at.subarray(0, length - 32)]))
+  // The leaf is all but the blocks, for which their hashes stand. The MAC covers its hash and lies outside it.
+  const [front, back] = [at.subarray(0, 240), at.subarray(trailer, length - 32)]
+  const leaf = sha256Of(Buffer.concat([Uint8Array.of(0), front, back]))
   assert.deepEqual(at.subarray(length - 32, length), createHmac('sha256', macKey.bytes).update(leaf).digest())
-  assert.deepEqual(
-    Buffer.from(root(sha256, tree)),
-    Buffer.from(root(sha256, append(sha256, treeOf(5), leaf))),
-  )
+  assert.deepEqual(after, rooted(sha256, append(sha256, treeOf(5), leaf)))
   assert.equal(generation, 6)
   assert.equal(bytes.length % 4096, 0)
   assert.ok(bytes.length - length < 4096)
@@ -267,7 +273,7 @@ test('records of one scope in a row are one block of at most 64 KiB; a larger re
 
 test('a record does not open in another block, place, group or scope, nor with another path', () => {
   const { bytes, placed } = seal(sample)
-  const other = seal(sample, { tree: treeOf(6) })
+  const other = seal(sample, { before: rooted(sha256, treeOf(6)) })
   const [first] = placed
   assert.ok(first?.kind === 'put')
   const block = blockOf(bytes, first)
@@ -317,7 +323,7 @@ test('one more byte of content, another generation, salt, place, neighbour or or
   }
   const tags = [
     keyOf([a]),
-    keyOf([a], { tree: treeOf(6) }),
+    keyOf([a], { before: rooted(sha256, treeOf(6)) }),
     keyOf([a], { salt: new Uint8Array(32) }),
     keyOf([b]),
     keyOf([a, b]),
