@@ -8,6 +8,7 @@ import type { Peer } from '../session/peers.ts'
 import { runLink } from './link.ts'
 import { Mailbox } from './mailbox.ts'
 import { Patience } from './patience.ts'
+import { Strangers } from './strangers.ts'
 
 /** Exchanges messages with one peer, over as many connections as it takes. */
 export type Correspondent = { readonly party: Party; readonly mailbox: Mailbox }
@@ -115,10 +116,13 @@ async function deliverAll(
   }
 }
 
+const strangersOf = new WeakMap<Endpoint, Strangers>()
+
 /**
  * As server: one wire, from handshake to end; `met` hears who it is once the session stands, `unknown` who has proved
  * to be somebody else, maybe twice. A refusal with session/ROLLBACK is a judgement on the peer as it is now, or on this
- * end: what merely came late, after a newer session of the same peer, is channel/CLOSED.
+ * end: what merely came late, after a newer session of the same peer, is channel/CLOSED. Of too many strangers at one
+ * endpoint the oldest is dropped.
  * @throws SessionError, MailboxError
  */
 export async function serve(
@@ -129,13 +133,22 @@ export async function serve(
   unknown: (id: Uint8Array) => void = () => undefined,
 ): Promise<void> {
   const find = (id: Uint8Array) => correspondents.find(({ party }) => Buffer.compare(party.peer.id, id) === 0)
+  const strangers = strangersOf.get(endpoint) ?? new Strangers()
+  strangersOf.set(endpoint, strangers)
+  const crowdedOut = new Promise<never>((_, reject) => {
+    strangers.add(wire, () =>
+      reject(new SessionError('channel/OVERLOADED', 'too many strangers', { trusted: true })),
+    )
+  })
   let epochs = correspondents.map(({ party }) => party.memory.epoch)
   try {
-    const connection = await Connection.accept(endpoint, wire, ({ id }) => {
+    const accepting = Connection.accept(endpoint, wire, ({ id }) => {
       const correspondent = find(id)
       if (correspondent === undefined) unknown(id)
       return correspondent?.party
     })
+    const connection = await Promise.race([accepting, crowdedOut])
+    strangers.delete(wire)
     epochs = correspondents.map(({ party }) => party.memory.epoch)
     const correspondent = find(connection.party.peer.id)
     if (correspondent === undefined) throw new TypeError('served a stranger')
@@ -148,6 +161,8 @@ export async function serve(
         trusted: true,
       })
     throw error
+  } finally {
+    strangers.delete(wire)
   }
 }
 
