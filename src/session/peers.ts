@@ -1,4 +1,4 @@
-import { BytesError, equal } from '../bytes/bytes.ts'
+import { BytesError, base64url, equal } from '../bytes/bytes.ts'
 import { asArray, asBytes, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import type { Identity } from '../signature/identity.ts'
 import { StateError } from '../state/error.ts'
@@ -11,6 +11,8 @@ import type { Store } from '../state/store.ts'
 export type Peer = { readonly name: string; readonly id: Uint8Array; readonly records: readonly Uint8Array[] }
 
 const prefix = '/pawl/peer/'
+/** What a peer whose name was removed had shown: nobody is new who was here before. */
+const formerPrefix = '/pawl/former/'
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
 type Records = {
@@ -42,13 +44,36 @@ export async function addPeer(store: Store, ownId: Uint8Array, name: string, id:
       throw new StateError('EINVAL', `${name} is pinned to another identity; remove it first`)
     if (equal(peer.id, id)) throw new StateError('EINVAL', `this identity is already known as ${peer.name}`)
   }
-  await store.commit([{ put: prefix + name, payload: encodePeer({ name, id, records: [] }) }])
+  const former = formerPath(id)
+  const put = (records: readonly Uint8Array[]) => ({
+    put: prefix + name,
+    payload: encodePeer({ name, id, records }),
+  })
+  if (!store.has(former)) await store.commit([put([])])
+  else await store.commit([put(decodeFormer((await store.get(former)).payload)), { delete: former }])
 }
 
-/** Forgets the name. What was exchanged with the identity is kept: its positions are never reset. */
+/**
+ * Forgets the name. What was exchanged with the identity is kept, and so is the newest chain it has shown: added again
+ * it goes on where it was.
+ */
 export async function removePeer(store: Store, name: string): Promise<void> {
-  const peer = await findPeer(store, name)
-  await store.commit([{ delete: prefix + peer.name }])
+  const { id, records } = await findPeer(store, name)
+  const payload = encodeCbor({ format: 1, records })
+  await store.commit([
+    { delete: prefix + name },
+    ...(records.length > 0 ? [{ put: formerPath(id), payload }] : []),
+  ])
+}
+
+function formerPath(id: Uint8Array): string {
+  return formerPrefix + base64url(id)
+}
+
+function decodeFormer(bytes: Uint8Array): readonly Uint8Array[] {
+  const map = decodeCborMap(bytes, ['format', 'records'])
+  if (map.format !== 1) throw new BytesError('former peer of an unknown format')
+  return asArray(map.records).map(record => asBytes(record))
 }
 
 /**

@@ -5,7 +5,14 @@ import { Secret } from '../../src/crypto/secret.ts'
 import { SessionError, sessionCode } from '../../src/session/error.ts'
 import * as session from '../../src/session/index.ts'
 import { SessionMemory } from '../../src/session/memory.ts'
-import { addPeer, findPeer, judgeIdentity, listPeers, removePeer } from '../../src/session/peers.ts'
+import {
+  addPeer,
+  findPeer,
+  judgeIdentity,
+  listPeers,
+  rememberIdentity,
+  removePeer,
+} from '../../src/session/peers.ts'
 import { IdentityKeys, newIdentity, parseIdentity, succeed } from '../../src/signature/identity.ts'
 import { StateError } from '../../src/state/error.ts'
 import type { Store } from '../../src/state/store.ts'
@@ -44,6 +51,32 @@ suite('peers', () => {
       await removePeer(store, 'carol')
       await assert.rejects(findPeer(store, 'carol'), /pawl peer add carol/)
       await addPeer(store, site.id, 'carol', id(4))
+    })
+  })
+
+  test('who is removed and added again, under whatever name, has still shown what it has', async () => {
+    const { identity, keys } = newIdentity('classical')
+    const newer = await succeed(identity, keys, IdentityKeys.generate('classical'))
+    const after = await withStore(site, async store => {
+      await addPeer(store, site.id, 'carol', identity.id)
+      await rememberIdentity(store, await findPeer(store, 'carol'), newer)
+      await removePeer(store, 'carol')
+      assert.equal(
+        (await listPeers(store)).some(({ name }) => name === 'carol'),
+        false,
+      )
+    })
+    const again = await withStore(after, async store => {
+      await addPeer(store, site.id, 'caroline', identity.id)
+      const peer = await findPeer(store, 'caroline')
+      assert.equal(judgeIdentity(peer, identity), 'older')
+      assert.equal(judgeIdentity(peer, newer), 'same')
+      assert.deepEqual(store.list('/pawl/former/'), [])
+      await removePeer(store, 'caroline')
+    })
+    await withStore(again, async store => {
+      await addPeer(store, site.id, 'carol', identity.id)
+      assert.equal(judgeIdentity(await findPeer(store, 'carol'), identity), 'older')
     })
   })
 
