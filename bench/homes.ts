@@ -4,7 +4,8 @@ import { realClock } from '../src/node/clock.ts'
 import { realDisk } from '../src/node/disk.ts'
 import { openEntropy } from '../src/node/entropy.ts'
 import { firstIdentity } from '../src/session/own-identity.ts'
-import { createHome, openHome, type World } from '../src/state/home.ts'
+import { createHome } from '../src/state/create.ts'
+import { openHome, type World } from '../src/state/home.ts'
 import type { Store } from '../src/state/store.ts'
 
 export const world: World = { disk: realDisk, clock: realClock, entropy: openEntropy() }

@@ -86,8 +86,31 @@ export class UsageError extends Error {
 export class NoHomeError extends Error {
   override readonly name = 'NoHomeError'
   readonly code = 'cli/NO_HOME'
+  readonly hint: string
 
-  constructor(home: string) {
+  /** `init` is the command that makes one there. */
+  constructor(home: string, init: string) {
     super(`no home at ${home}`)
+    this.hint = `make one with: ${init}`
+  }
+}
+
+/** A peer's name that this home does not know. */
+export class NoPeerError extends Error {
+  override readonly name = 'NoPeerError'
+  readonly code = 'cli/NO_PEER'
+
+  constructor(name: string) {
+    super(`no peer ${JSON.stringify(name)}`)
+  }
+}
+
+/** The answer could not be written to standard output. */
+export class OutputError extends Error {
+  override readonly name = 'OutputError'
+  readonly code = 'cli/OUTPUT'
+
+  constructor(cause: Error) {
+    super(`standard output takes no more: ${cause.message}`, { cause })
   }
 }

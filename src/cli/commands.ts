@@ -7,7 +7,10 @@ const anchor: Option = {
 }
 const json: Option = { flag: '--json', about: 'the answer for a program: one JSON object' }
 const jsonLines: Option = { flag: '--json', about: 'the answer for a program: JSON lines, each with a type' }
-const log: Option = { flag: '--log', about: 'what happens, as JSON lines on standard error' }
+const log: Option = {
+  flag: '--log',
+  about: 'what happens, as JSON lines on standard error, and nothing else there',
+}
 
 /** What opening a home can end in. */
 const opening = ['failed', 'usage', 'refused', 'noHome', 'locked'] as const
@@ -21,7 +24,7 @@ export const commands: readonly Command[] = [
     summary: 'make a home and its anchor',
     about: [
       'A home holds your identity, your peers and all state, sealed. Back it up as you like. Its anchor is a directory apart, with the key that opens the home and the mark that tells the newest home from an older copy. Never back the anchor up.',
-      'The anchor is made in BASE: --anchor, PAWL_ANCHOR, the first entry of STATE_DIRECTORY, XDG_STATE_HOME/pawl, /var/lib/pawl for root, or ~/.local/state/pawl. Missing directories are made, for you alone. If it is cut short, run it again: there is a home or none.',
+      'The anchor is made in BASE: --anchor, PAWL_ANCHOR, the first entry of STATE_DIRECTORY, XDG_STATE_HOME/pawl, /var/lib/pawl for root, or ~/.local/state/pawl. Missing directories are made, for you alone. If it is cut short, run it again: there is a home or none. What fails, as on a full disk, is cleared away.',
     ],
     options: [
       { flag: '--home DIR', about: 'where to make it; PAWL_HOME, or ~/.pawl, without it' },
@@ -109,7 +112,7 @@ export const commands: readonly Command[] = [
     words: 'NAME',
     summary: "forget a peer's name",
     about: [
-      'Nothing is sent to that peer or taken from it any more. What was exchanged is remembered: if the same identity is added again, messages go on where they stopped.',
+      'Nothing is sent to that peer or taken from it any more. What was exchanged and shown is remembered: if the same identity is added again, messages go on where they stopped, and an older record of it is refused as before.',
     ],
     options: [home, anchor, json],
     examples: [
@@ -131,7 +134,7 @@ export const commands: readonly Command[] = [
     about: [
       'Runs until SIGTERM or Ctrl-C: then it finishes what it has in hand and ends. Run the same command again after a crash, or whatever else ended it: FILE never has a message twice, and none is missing.',
       'FILE is made by the first run and belongs to Pawl while it receives: an existing file that is not empty is refused, and so is one that was shortened, replaced, or added to beyond what a crash can leave. What a crash left behind the last acknowledged message is cut off when the next one arrives, and said at the start.',
-      'Standard error says "listening on HOST:PORT" once it is ready. Only the peer named is served; whoever proves to be somebody else is refused and named there, once.',
+      'Standard error says "listening on HOST:PORT" once it is ready (with --log: the event receive/listening, with host and port). Only the peer named is served; whoever proves to be somebody else is refused and named there, once.',
     ],
     options: [
       { flag: '--listen HOST:PORT', about: 'where to listen; port 0 takes a free one', required: true },
@@ -268,7 +271,7 @@ export const commands: readonly Command[] = [
     words: '',
     summary: 'say what works here, and what would and would not be caught',
     about: [
-      'Looks at Node, the home, its anchor, who may read them, the lock, the mark against the journal, and the clock. Each line is ok, warn or fail.',
+      'Looks at Node, the home, its anchor, who may read them, the lock, the mark against the journal, and the clock. Each line is ok, warn or fail. A home that another process uses, or that nobody may write to, is read as of its mark.',
     ],
     options: [home, anchor, json],
     examples: [

@@ -2,7 +2,6 @@ import { styleText } from 'node:util'
 import type { Run } from './command.ts'
 import { type Exit, exits } from './exits.ts'
 import { type Finding, findings } from './findings.ts'
-import { anchorBaseNamed, homeNamed } from './home.ts'
 import { answer, answerJson } from './output.ts'
 
 const colours = { ok: 'green', warn: 'yellow', fail: 'red' } as const
@@ -10,7 +9,7 @@ const colours = { ok: 'green', warn: 'yellow', fail: 'red' } as const
 /** Looks at everything, whatever it finds on the way. Warnings are no failure. */
 export const doctor: Run = async given => {
   const found: Finding[] = []
-  for await (const finding of findings(await homeNamed(given), await anchorBaseNamed(given))) {
+  for await (const finding of findings(given)) {
     found.push(finding)
     if (!given.json) await answer(lineOf(finding))
   }

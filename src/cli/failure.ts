@@ -3,10 +3,11 @@ import { DiskError, type DiskFault } from '../host/disk.ts'
 import { WireError, type WireFault } from '../host/wire.ts'
 import { MailboxError } from '../mailbox/error.ts'
 import { HookError } from '../node/hooks.ts'
+import { quoted } from '../node/permissions.ts'
 import { type SessionCode, SessionError } from '../session/error.ts'
 import { SignatureError } from '../signature/error.ts'
 import { type StateCode, StateError } from '../state/error.ts'
-import { NoHomeError, UsageError } from './command.ts'
+import { NoHomeError, NoPeerError, OutputError, UsageError } from './command.ts'
 import type { Exit } from './exits.ts'
 import { ExposedError } from './home.ts'
 
@@ -22,6 +23,8 @@ type Rule = { readonly exit: Exit; readonly hint: string }
 
 type Code =
   | 'cli/NO_HOME'
+  | 'cli/NO_PEER'
+  | 'cli/OUTPUT'
   | `state/${StateCode}`
   | SessionCode
   | `mailbox/${MailboxError['code']}`
@@ -43,6 +46,14 @@ const askThePeer = 'one end speaks another version, or something on the way chan
 /** Every code, how the command ends, and what to do about it (D4). */
 export const rules: Readonly<Record<Code, Rule>> = {
   'cli/NO_HOME': { exit: 'noHome', hint: 'make one with: pawl init' },
+  'cli/NO_PEER': {
+    exit: 'usage',
+    hint: 'pawl peer list shows who is known; pawl peer add NAME IDENTITY adds one',
+  },
+  'cli/OUTPUT': {
+    exit: 'failed',
+    hint: 'see where standard output goes; what was done before the answer is done',
+  },
 
   'state/EINVAL': { exit: 'usage', hint: seeMessage },
   'state/E2BIG': { exit: 'usage', hint: 'put it in parts, each within the limit' },
@@ -64,7 +75,7 @@ export const rules: Readonly<Record<Code, Rule>> = {
   },
   'channel/UNKNOWN_IDENTITY': {
     exit: 'refused',
-    hint: 'at the other end: pawl peer add NAME IDENTITY, with the line that pawl id prints here',
+    hint: 'at the other end: pawl peer add NAME IDENTITY, with the line that pawl id prints here; if it is there already, pawl receive --from NAME',
   },
   'channel/NO_ANSWER': {
     exit: 'unreachable',
@@ -105,6 +116,7 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'disk/locked': { exit: 'locked', hint: oneProcess },
   'disk/full': { exit: 'failed', hint: `make room on the disk, then ${again}` },
   'disk/denied': { exit: 'refused', hint: owner },
+  'disk/unfit': { exit: 'usage', hint: 'name a regular file, or a directory where one is asked for' },
   'disk/failed': { exit: 'failed', hint: `see what the system says of that place, then ${again}` },
 
   'hooks/EPERM': { exit: 'refused', hint: 'unset QSL_TEST_HOOKS' },
@@ -123,9 +135,13 @@ export function explain(error: unknown): Failure {
 /** A hint that knows more than the code does. */
 function hintOf(error: unknown): string | undefined {
   if (error instanceof ExposedError) return error.remedy
+  if (error instanceof NoHomeError) return error.hint
   if (!(error instanceof StateError)) return undefined
   const { code, message } = error
   if (code === 'EINTEGRITY' && message.startsWith('no whole anchor')) return lostAnchor
+  const lock = /^the lock file (.*) is (gone|not the empty file it was)$/s.exec(message)?.[1]
+  if (code === 'EINTEGRITY' && lock !== undefined)
+    return `make sure that no process uses this home, then: install -m 600 /dev/null ${quoted(lock)}`
   if (code === 'ENOSPC' && message.includes('key slots'))
     return 'make another home for more peers; docs/guides/home-and-anchor.md, "How many peers"'
   if (code !== 'EROLLBACK') return undefined
@@ -134,8 +150,9 @@ function hintOf(error: unknown): string | undefined {
 }
 
 function codeOf(error: unknown): Code | undefined {
-  if (error instanceof SessionError || error instanceof NoHomeError || error instanceof ExposedError)
+  if (error instanceof NoHomeError || error instanceof NoPeerError || error instanceof OutputError)
     return error.code
+  if (error instanceof SessionError || error instanceof ExposedError) return error.code
   if (error instanceof StateError) return `state/${error.code}`
   if (error instanceof MailboxError) return `mailbox/${error.code}`
   if (error instanceof SignatureError) return `signature/${error.code}`

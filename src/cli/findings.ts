@@ -7,13 +7,17 @@ import { StateError } from '../state/error.ts'
 import { locate, openHome, readHome } from '../state/home.ts'
 import { ownPrefix } from '../state/path.ts'
 import { decodeScope, scopePrefix } from '../state/scopes.ts'
-import { NoHomeError } from './command.ts'
+import type { Given } from './command.ts'
 import { explain, type Failure, lostAnchor } from './failure.ts'
 import {
+  anchorBaseNamed,
+  canOnlyBeRead,
   describeDevices,
   describeKeeper,
   ExposedError,
   exposureOf,
+  homeNamed,
+  noHome,
   type ReadableHome,
   realWorld,
   standsAt,
@@ -36,14 +40,15 @@ const slotsFullAt = 0.9
 const clockSlackMs = 60_000
 
 /** Every check in order; what an earlier failure makes impossible is left out. */
-export async function* findings(home: string, anchorBase: string | undefined): AsyncGenerator<Finding> {
+export async function* findings(given: Given): AsyncGenerator<Finding> {
   yield nodeFinding()
   yield attempt(
     'randomness',
     () => `${openEntropy().bytes(32).length === 32 ? 'the kernel and the process' : ''}`,
   )
-  const place = await located(home, anchorBase)
+  const place = await located(given)
   if ('outcome' in place) return yield place
+  const { home, anchorBase } = place
   yield ok('home', home)
   const { anchor } = place
   const stat = await realDisk.stat(anchor)
@@ -54,7 +59,7 @@ export async function* findings(home: string, anchorBase: string | undefined): A
   yield ok('anchor', anchor)
   for (const directory of [home, anchor]) yield await permissionFinding(directory)
   const { lock, opened, failure } = await open(home, anchorBase)
-  if (lock !== undefined) yield ok('lock', lock)
+  if (lock !== undefined) yield lock
   if (opened === undefined) return yield failed('state', failure)
   try {
     const sameDevice = (await realDisk.stat(home))?.device === stat?.device
@@ -98,13 +103,14 @@ function nodeFinding(): Finding {
   return isNew ? ok('node', text) : { name: 'node', outcome: 'fail', text, hint }
 }
 
-async function located(
-  home: string,
-  base: string | undefined,
-): Promise<Finding | { readonly anchor: string }> {
+type Located = { readonly home: string; readonly anchorBase: string | undefined; readonly anchor: string }
+
+async function located(given: Given): Promise<Finding | Located> {
+  const home = await homeNamed(given)
+  const anchorBase = await anchorBaseNamed(given)
   try {
-    if (!(await standsAt(home))) throw new NoHomeError(home)
-    return { anchor: (await locate(realDisk, home, base)).anchorPath }
+    if (!(await standsAt(home))) throw noHome(given, home)
+    return { home, anchorBase, anchor: (await locate(realDisk, home, anchorBase)).anchorPath }
   } catch (error) {
     return failed('home', error)
   }
@@ -120,16 +126,19 @@ async function permissionFinding(directory: string): Promise<Finding> {
   }
 }
 
-type Opened = { readonly lock?: string; readonly opened?: ReadableHome; readonly failure?: unknown }
+type Opened = { readonly lock?: Finding; readonly opened?: ReadableHome; readonly failure?: unknown }
 
-/** As any command would open it; while another process uses it, as a reader. */
+/** As any command would open it; while another process uses it, or where nothing may be written, as a reader. */
 async function open(home: string, anchorBase: string | undefined): Promise<Opened> {
   const world = realWorld()
   try {
-    return { lock: 'free', opened: await openHome(world, home, anchorBase) }
+    return { lock: ok('lock', 'free'), opened: await openHome(world, home, anchorBase) }
   } catch (failure) {
-    if (!(failure instanceof StateError && failure.code === 'ELOCKED')) return { failure }
-    const lock = /held by .*$/.exec(failure.message)?.[0] ?? 'held'
+    if (!canOnlyBeRead(failure)) return { failure }
+    const lock =
+      failure.code === 'ELOCKED'
+        ? ok('lock', /held by .*$/.exec(failure.message)?.[0] ?? 'held')
+        : warning('lock', `not taken, as what cannot be written to is only read: ${failure.message}`)
     try {
       return { lock, opened: await readHome(world, home, anchorBase) }
     } catch (failure) {

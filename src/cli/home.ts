@@ -7,11 +7,12 @@ import { realDisk } from '../node/disk.ts'
 import { openEntropy } from '../node/entropy.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
 import { realName, realPath } from '../node/path.ts'
-import { type Exposure, findExposure } from '../node/permissions.ts'
+import { type Exposure, findExposure, quoted } from '../node/permissions.ts'
+import { listPeers, type Peer } from '../session/peers.ts'
 import { StateError } from '../state/error.ts'
 import { homeExists, locate, openHome, type Reader, readHome, type World } from '../state/home.ts'
 import type { Store } from '../state/store.ts'
-import { type Given, NoHomeError, UsageError } from './command.ts'
+import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
 
 /** What a command may do with a home that another process may be using. */
 export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'>
@@ -54,12 +55,15 @@ export async function openOwnHome(given: Given, world: World = realWorld()): Pro
   return store
 }
 
-/** The home to read: while another process uses it, as it stood at its mark. @throws as {@link openOwnHome} */
+/**
+ * The home to read: while another process uses it, or where nothing may be written, as it stood at its mark.
+ * @throws as {@link openOwnHome}
+ */
 export async function openHomeToRead(given: Given): Promise<ReadableHome> {
   try {
     return await openOwnHome(given)
   } catch (error) {
-    if (!(error instanceof StateError && error.code === 'ELOCKED')) throw error
+    if (!canOnlyBeRead(error)) throw error
     const { home, base } = await checkedHome(given)
     const reader = await readHome(realWorld(), home, base)
     refuseHooksIn(reader.config.profile, process.env)
@@ -67,11 +71,28 @@ export async function openHomeToRead(given: Given): Promise<ReadableHome> {
   }
 }
 
+/** Whether a home that does not open for writing may still be read: held by another process, or read-only. */
+export function canOnlyBeRead(error: unknown): error is StateError {
+  return error instanceof StateError && (error.code === 'ELOCKED' || error.code === 'EPERM')
+}
+
+/** With the command that makes it where it was looked for. */
+export function noHome(given: Given, home: string): NoHomeError {
+  const named = given.text('--home')
+  return new NoHomeError(home, named === undefined ? 'pawl init' : `pawl init --home ${quoted(named)}`)
+}
+
+/** @throws NoPeerError */
+export async function peerNamed(records: Parameters<typeof listPeers>[0], name: string): Promise<Peer> {
+  for (const peer of await listPeers(records)) if (peer.name === name) return peer
+  throw new NoPeerError(name)
+}
+
 async function checkedHome(
   given: Given,
 ): Promise<{ readonly home: string; readonly base: string | undefined }> {
   const home = await homeNamed(given)
-  if (!(await standsAt(home))) throw new NoHomeError(home)
+  if (!(await standsAt(home))) throw noHome(given, home)
   const base = await anchorBaseNamed(given)
   const { anchorPath } = await locate(realDisk, home, base)
   for (const directory of [home, anchorPath]) {

@@ -1,5 +1,5 @@
 import { homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, isAbsolute, join } from 'node:path'
 import { DiskError } from '../host/disk.ts'
 import { realDisk } from '../node/disk.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
@@ -7,7 +7,7 @@ import { realPath } from '../node/path.ts'
 import { firstIdentity } from '../session/own-identity.ts'
 import { identityText } from '../signature/identity.ts'
 import { type Config, profiles } from '../state/config.ts'
-import { createHome } from '../state/home.ts'
+import { createHome } from '../state/create.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import { describeDevices, describeKeeper, homeNamed, named, realWorld, standsAt } from './home.ts'
 import { answer, answerJson, say } from './output.ts'
@@ -62,15 +62,16 @@ function configOf(given: Given): Config {
   return { keeper, profile }
 }
 
-/** The first of: `--anchor`, PAWL_ANCHOR, STATE_DIRECTORY, XDG_STATE_HOME/pawl, and the usual place. */
+/**
+ * The first of: `--anchor`, PAWL_ANCHOR, STATE_DIRECTORY, XDG_STATE_HOME/pawl, and the usual place. A relative path in
+ * XDG_STATE_HOME is to be ignored, says its specification.
+ */
 function newAnchorBase(given: Given): Promise<string> {
   const { PAWL_ANCHOR, STATE_DIRECTORY, XDG_STATE_HOME } = process.env
   const ofService = STATE_DIRECTORY?.split(':')[0]
   const usual = process.geteuid?.() === 0 ? '/var/lib/pawl' : join(homedir(), '.local/state/pawl')
-  const base =
-    named(given, '--anchor') ??
-    (PAWL_ANCHOR || ofService || (XDG_STATE_HOME ? join(XDG_STATE_HOME, 'pawl') : usual))
-  return realPath(base)
+  const ofUser = XDG_STATE_HOME && isAbsolute(XDG_STATE_HOME) ? join(XDG_STATE_HOME, 'pawl') : usual
+  return realPath(named(given, '--anchor') ?? (PAWL_ANCHOR || ofService || ofUser))
 }
 
 async function refuseToMake(home: string, anchorBase: string): Promise<void> {

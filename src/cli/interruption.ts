@@ -1,4 +1,4 @@
-import { exits } from './exits.ts'
+import { type Exit, exits } from './exits.ts'
 
 type Wish = 'SIGINT' | 'SIGTERM'
 
@@ -7,12 +7,14 @@ let asked = false
 
 /**
  * What Ctrl-C and SIGTERM do: end at once, which loses nothing that was acknowledged, unless the command in hand has
- * said how it wants to end. Asked a second time, it ends at once all the same.
+ * said how it wants to end. Asked a second time, it ends at once all the same. Called before anything of the command is
+ * loaded; `receive` runs until SIGTERM, so there that is no interruption, however early it comes.
  */
-export function watchSignals(): void {
+export function watchSignals(command: string | undefined): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
-      if (wished === undefined || asked) process.exit(exits.interrupted.code)
+      const early: Exit = command === 'receive' && signal === 'SIGTERM' && !asked ? 'done' : 'interrupted'
+      if (wished === undefined || asked) process.exit(exits[early].code)
       asked = true
       wished(signal)
     })

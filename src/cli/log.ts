@@ -1,7 +1,7 @@
 import type { Log } from '../host/log.ts'
 import { silentLog, stderrLog } from '../node/log.ts'
 import type { Given } from './command.ts'
-import { answerJson } from './output.ts'
+import { answerJson, say } from './output.ts'
 
 /** Events of a long command: on standard error with `--log`, among the answer's lines with `--json`, else nowhere. */
 export function logOf(given: Given): Log {
@@ -11,4 +11,13 @@ export function logOf(given: Given): Log {
     event: (event, fields = {}) =>
       void answerJson({ type: 'event', event, ...fields }).catch(() => undefined),
   }
+}
+
+type Noted = { readonly event: string; readonly [field: string]: string | number }
+
+/** What a person should know now: words on standard error, or an event where standard error is for a program. */
+export function notice(given: Given, log: Log, words: string, noted: Noted): void {
+  const { event, ...fields } = noted
+  if (given.json || given.has('--log')) log.event(event, fields)
+  else say(words)
 }

@@ -1,11 +1,21 @@
+import { OutputError } from './command.ts'
+
+/** What standard output failed with; Node then calls it closed, as if its reader had gone. */
+let broken: Error | undefined
+
 /** Standard output: the answer and nothing else. Whoever read it may have gone; that stops no work and is no error. */
 export async function answer(text: string): Promise<void> {
   await answerBytes(new TextEncoder().encode(`${text}\n`))
 }
 
+/** @throws OutputError where it cannot be written: the disk behind it is full, say */
 export async function answerBytes(bytes: Uint8Array): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    process.stdout.write(bytes, error => (error && !isGone(error) ? reject(error) : resolve()))
+    process.stdout.write(bytes, error => {
+      if (error && !isGone(error)) broken ??= error
+      if (broken === undefined) resolve()
+      else reject(new OutputError(broken))
+    })
   })
 }
 
@@ -19,11 +29,9 @@ export function say(line: string): void {
   process.stderr.write(`pawl: ${line}\n`)
 }
 
-/** Without a listener a closed pipe would be an exception. */
+/** Without a listener a closed pipe would be an exception; who writes hears of anything else. */
 export function shrugAtClosedPipes(): void {
-  process.stdout.on('error', error => {
-    if (!isGone(error)) throw error
-  })
+  process.stdout.on('error', () => {})
   process.stderr.on('error', () => {})
 }
 

@@ -1,8 +1,8 @@
 import { readIdentity } from '../session/own-identity.ts'
-import { addPeer, findPeer, listPeers, removePeer } from '../session/peers.ts'
+import { addPeer, listPeers, removePeer } from '../session/peers.ts'
 import { identityText, parseIdentityText } from '../signature/identity.ts'
 import type { Run } from './command.ts'
-import { openHomeToRead, openOwnHome } from './home.ts'
+import { openHomeToRead, openOwnHome, peerNamed } from './home.ts'
 import { answer, answerJson } from './output.ts'
 
 export const addPeerCommand: Run = async given => {
@@ -36,7 +36,7 @@ export const removePeerCommand: Run = async given => {
   const name = given.word(0)
   const store = await openOwnHome(given)
   try {
-    const { id } = await findPeer(store, name)
+    const { id } = await peerNamed(store, name)
     await removePeer(store, name)
     const identity = identityText(id)
     if (given.json) await answerJson({ removed: name, identity })

@@ -12,6 +12,7 @@ export async function run(line: readonly string[]): Promise<Exit> {
     await answer(overview())
     return 'done'
   }
+  refuseGarbled(line)
   let called: { readonly command: Command; readonly given: Given } | undefined
   const printed: string[] = []
   const program = parser(
@@ -31,6 +32,16 @@ export async function run(line: readonly string[]): Promise<Exit> {
   if (called === undefined) throw new UsageError('which command?', 'pawl --help lists them')
   const work = await called.command.load()
   return work(called.given)
+}
+
+/** Bytes that are not UTF-8 come as U+FFFD: a file so named could not be opened, or another one would be. */
+export function refuseGarbled(words: readonly string[]): void {
+  const garbled = words.find(word => word.includes('\ufffd'))
+  if (garbled !== undefined)
+    throw new UsageError(
+      `what was typed is not UTF-8: ${JSON.stringify(garbled)}`,
+      'use names in UTF-8; mv gives a file another name',
+    )
 }
 
 type Found = (command: Command, given: Given) => void

@@ -1,3 +1,4 @@
+import { base64url, equal } from '../bytes/bytes.ts'
 import type { Wire } from '../host/wire.ts'
 import { type Correspondent, openCorrespondent, serve } from '../mailbox/courier.ts'
 import { OutFile } from '../mailbox/out-file.ts'
@@ -5,14 +6,14 @@ import { type Listener, listen } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
 import { openIdentity } from '../session/own-identity.ts'
-import { findPeer } from '../session/peers.ts'
+import { listPeers } from '../session/peers.ts'
 import { identityText } from '../signature/identity.ts'
 import type { Run } from './command.ts'
 import type { Exit } from './exits.ts'
-import { openOwnHome, outputPath, realWorld } from './home.ts'
+import { openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
-import { logOf } from './log.ts'
-import { answer, answerJson, counted, say, size } from './output.ts'
+import { logOf, notice } from './log.ts'
+import { answer, answerJson, counted, size } from './output.ts'
 import { parsePlace } from './place.ts'
 import { turnedBack } from './turned-back.ts'
 
@@ -31,22 +32,40 @@ export const receive: Run = async given => {
   const world = realWorld()
   const store = await openOwnHome(given, world)
   try {
-    const peer = await findPeer(store, given.needed('--from'))
+    const peer = await peerNamed(store, given.needed('--from'))
     const log = logOf(given)
     const endpoint: Endpoint = { ...world, store, own: await openIdentity(store), log }
     const from = await openCorrespondent(endpoint, peer, 'server')
     const out = await OutFile.open(world.disk, store, peer.id, path)
     if (out.excess > 0) {
       const bytes = counted(out.excess, 'byte')
-      say(
+      notice(
+        given,
+        log,
         `${path}: ${bytes} behind the last acknowledged message will be cut when the next one arrives; a crash leaves such`,
+        { event: 'receive/excess', out: path, bytes: out.excess },
       )
     }
-    const reception = new Reception(endpoint, from, out)
+    const peers = await listPeers(store)
+    const reception = new Reception(endpoint, from, out, id => {
+      const identity = identityText(id)
+      const known = peers.find(peer => equal(peer.id, id))?.name
+      const why =
+        known === undefined
+          ? `which is not pinned as ${peer.name}`
+          : `which is pinned as ${known}: this run receives from ${peer.name} alone`
+      notice(given, log, `refused ${identity}, ${why}`, {
+        event: 'receive/refused',
+        identity,
+        ...(known !== undefined && { peer: known }),
+      })
+    })
     onInterruption(signal => reception.stop(signal === 'SIGINT' ? 'interrupted' : 'done'))
     const listener = await listen(place.host, place.port, wire => reception.take(wire), { log })
-    process.stderr.write(`listening on ${placeOf(listener.host, listener.port)}\n`)
-    if (given.json) await answerJson({ type: 'listening', host: listener.host, port: listener.port })
+    const { host, port } = listener
+    if (given.json) await answerJson({ type: 'listening', host, port })
+    if (given.has('--log')) log.event('receive/listening', { host, port })
+    else process.stderr.write(`listening on ${placeOf(host, port)}\n`)
     const exit = await reception.run(listener, given.json)
     const { messages } = reception
     if (given.json) await answerJson({ type: 'done', messages, length: out.length, out: path })
@@ -70,14 +89,21 @@ class Reception {
   readonly #strangers = new Set<Wire>()
   readonly #known = new Set<Wire>()
   readonly #links = new Set<Promise<void>>()
+  readonly #refused: (identity: Uint8Array) => void
   readonly #named = new Set<string>()
   #stopping = false
   #exit: Exit = 'done'
 
-  constructor(endpoint: Endpoint, from: Correspondent, out: OutFile) {
+  constructor(
+    endpoint: Endpoint,
+    from: Correspondent,
+    out: OutFile,
+    refused: (identity: Uint8Array) => void,
+  ) {
     this.#endpoint = endpoint
     this.#from = from
     this.#out = out
+    this.#refused = refused
   }
 
   /** What is in hand is still accepted, written and acknowledged. */
@@ -126,7 +152,7 @@ class Reception {
         this.#known.add(wire)
         log.event('receive/connected', { peer: party.peer.name, remote: wire.remote })
       }
-      await serve(this.#endpoint, wire, [this.#from], met, id => this.#nameRefused(identityText(id)))
+      await serve(this.#endpoint, wire, [this.#from], met, id => this.#nameRefused(id))
     } catch (error) {
       const message = error instanceof Error ? error.message : 'failed'
       log.event('receive/connection-failed', { remote: wire.remote, message })
@@ -139,10 +165,11 @@ class Reception {
   }
 
   /** Whoever it is has the keys of that identity: most likely it is the peer, and the wrong line was pinned. */
-  #nameRefused(identity: string): void {
-    if (this.#named.has(identity) || this.#named.size >= namedMax) return
-    this.#named.add(identity)
-    say(`refused ${identity}, which is not pinned as ${this.#from.party.peer.name}`)
+  #nameRefused(id: Uint8Array): void {
+    const name = base64url(id)
+    if (this.#named.has(name) || this.#named.size >= namedMax) return
+    this.#named.add(name)
+    this.#refused(id)
   }
 
   #end(failure?: unknown): void {

@@ -3,9 +3,8 @@ import { realDisk } from '../node/disk.ts'
 import { realPath } from '../node/path.ts'
 import { placeOf } from '../node/wire.ts'
 import { openIdentity } from '../session/own-identity.ts'
-import { findPeer } from '../session/peers.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { openOwnHome, realWorld, refuseOwnFiles } from './home.ts'
+import { openOwnHome, peerNamed, realWorld, refuseOwnFiles } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
 import { answer, answerJson, count, say } from './output.ts'
@@ -23,7 +22,7 @@ export const send: Run = async given => {
   const world = realWorld()
   const store = await openOwnHome(given, world)
   try {
-    const peer = await findPeer(store, given.needed('--peer'))
+    const peer = await peerNamed(store, given.needed('--peer'))
     const own = await openIdentity(store)
     const endpoint = { ...world, store, own, log: logOf(given) }
     const correspondent = await openCorrespondent(endpoint, peer, 'client')

@@ -147,7 +147,9 @@ export class Sending {
     }
     if (error instanceof SessionError && error.code === 'channel/UNKNOWN_IDENTITY') {
       const own = identityText(this.#endpoint.own.identity.id)
-      return new SessionError(error.code, `${peer.name} does not know this end, ${own}`, { trusted: true })
+      return new SessionError(error.code, `${peer.name} does not take messages from this end, ${own}`, {
+        trusted: true,
+      })
     }
     return turnedBack(error, peer.name) ?? error
   }

@@ -87,8 +87,6 @@ async function standardInput(): Promise<Uint8Array> {
 async function contents(given: Given, name: string): Promise<Uint8Array> {
   const file = await openInput(given, name)
   try {
-    if ((await file.stat()).kind !== 'file')
-      throw new UsageError(`${name} is no regular file`, 'use - for standard input')
     const bytes = new Uint8Array(limits.payloadBytesMax + 1)
     return bytes.subarray(0, await file.read(bytes, 0))
   } finally {
@@ -100,6 +98,8 @@ async function openInput(given: Given, name: string): Promise<File> {
   try {
     const path = await realPath(name)
     await refuseOwnFiles(given, path)
+    const kind = (await realDisk.stat(path))?.kind ?? 'file'
+    if (kind !== 'file') throw new UsageError(`${name} is no regular file`, 'use - for standard input')
     return await realDisk.open(path, { access: 'read' })
   } catch (error) {
     if (error instanceof DiskError && error.code === 'missing')

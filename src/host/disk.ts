@@ -4,7 +4,10 @@
  * `write` on a file opened with `durable` (O_DSYNC), `sync` (fdatasync), `syncDirectory` (fsync of a directory).
  */
 export interface Disk {
-  /** `exclusive` creates and fails with `exists` if the name is taken. Files are made 0600. */
+  /**
+   * `exclusive` creates and fails with `exists` if the name is taken. Files are made 0600. Only a regular file is
+   * opened, and no link followed to one; anything else is `unfit`, and nothing waits for it.
+   */
   open(path: string, options: OpenOptions): Promise<File>
   /** Mode 0700. Fails with `exists`; parents must exist. */
   makeDirectory(path: string): Promise<void>
@@ -13,6 +16,8 @@ export interface Disk {
   /** Replaces `to` if it exists: a file by a file, an empty directory by a directory. */
   rename(from: string, to: string): Promise<void>
   unlink(path: string): Promise<void>
+  /** Only an empty one. */
+  removeDirectory(path: string): Promise<void>
   /** `undefined` if there is no such name. Does not follow a symbolic link at the end. */
   stat(path: string): Promise<Stat | undefined>
   /** Without it a new, renamed or removed name can be lost in a power cut. */
@@ -51,9 +56,12 @@ export type Stat = {
   readonly inode: number
 }
 
-export type DiskFault = 'missing' | 'exists' | 'locked' | 'full' | 'denied' | 'failed'
+export type DiskFault = 'missing' | 'exists' | 'locked' | 'full' | 'denied' | 'unfit' | 'failed'
 
-/** `full` is ENOSPC, EDQUOT or EFBIG; `denied` EACCES, EPERM or EROFS; `failed` all else. */
+/**
+ * `full` is ENOSPC, EDQUOT or EFBIG; `denied` EACCES, EPERM or EROFS; `unfit` what has that name, or the name itself, is
+ * of another kind than asked for; `failed` all else.
+ */
 export class DiskError extends Error {
   override readonly name = 'DiskError'
   readonly code: DiskFault

@@ -114,17 +114,14 @@ export function join(directory: string, name: string): string {
 
 /**
  * A lock file that is gone may still be locked by a process that has it open; made anew, it would let a second writer
- * in. Who knows that there is none puts it back.
+ * in. Who knows that there is none puts an empty one there.
  */
 async function refuseWithoutLockFile(disk: Disk, path: string): Promise<void> {
   const place = join(path, names.lock)
   const found = await disk.stat(place)
   if (found?.kind === 'file' && found.size === 0) return
   const what = found === undefined ? 'is gone' : 'is not the empty file it was'
-  throw new MarkError(
-    'EINTEGRITY',
-    `${place} ${what}; make sure that no process uses this home, then: install -m 600 /dev/null ${place}`,
-  )
+  throw new MarkError('EINTEGRITY', `the lock file ${place} ${what}`)
 }
 
 async function readStoreKey(disk: Disk, path: string): Promise<Secret> {

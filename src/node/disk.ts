@@ -16,6 +16,7 @@ export const realDisk: Disk = {
   list,
   rename,
   unlink,
+  removeDirectory,
   stat,
   syncDirectory,
   lock: lockFile,
@@ -48,6 +49,10 @@ function rename(from: string, to: string): Promise<void> {
 
 function unlink(path: string): Promise<void> {
   return settled('unlink', path, done => fs.unlink(path, done))
+}
+
+function removeDirectory(path: string): Promise<void> {
+  return settled('rmdir', path, done => fs.rmdir(path, done))
 }
 
 function stat(path: string): Promise<Stat | undefined> {

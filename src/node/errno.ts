@@ -10,6 +10,11 @@ const faults: Readonly<Record<string, DiskFault>> = {
   EACCES: 'denied',
   EPERM: 'denied',
   EROFS: 'denied',
+  ENOTDIR: 'unfit',
+  EISDIR: 'unfit',
+  ELOOP: 'unfit',
+  ENAMETOOLONG: 'unfit',
+  ENXIO: 'unfit', // a socket, when it is opened
 }
 
 /** What the kernel said, as a `DiskError`: the message names the call, the path and the errno; the cause is kept. */

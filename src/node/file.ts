@@ -34,13 +34,13 @@ function mayBlock(): Promise<void> | undefined {
 
 export async function openFile(path: string, options: OpenOptions): Promise<File> {
   const fd = await opened(path, flagsFor(options))
-  if (options.access === 'exclusive') {
-    try {
+  try {
+    if (options.access === 'exclusive')
       await modeSet(fd, path) // a umask may have taken the owner's own bits
-    } catch (error) {
-      fs.closeSync(fd)
-      throw error
-    }
+    else await refuseIrregular(fd, path)
+  } catch (error) {
+    fs.closeSync(fd)
+    throw error
   }
   return new RealFile(fd, path, options.durable === true)
 }
@@ -205,6 +205,11 @@ export function settled<T>(call: string, path: string, start: Start<T>): Promise
 
 function opened(path: string, flags: number): Promise<number> {
   return settled('open', path, done => fs.open(path, flags, fileMode, done))
+}
+
+async function refuseIrregular(fd: number, path: string): Promise<void> {
+  const stats = await settled<fs.Stats>('fstat', path, done => fs.fstat(fd, done))
+  if (!stats.isFile()) throw new DiskError('unfit', `open ${path}: not a regular file`)
 }
 
 function modeSet(fd: number, path: string): Promise<void> {

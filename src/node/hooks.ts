@@ -4,7 +4,8 @@ import { diskError } from './errno.ts'
 import { fileMode } from './file.ts'
 
 /**
- * The one gate of every test hook. Off unless `QSL_TEST_HOOKS=1`; the other variables mean nothing without it.
+ * The one gate of every test hook. Off unless `QSL_TEST_HOOKS=1`; the other variables mean nothing without it. With
+ * `NODE_ENV=production` hooks that are on are refused before anything else, whatever the variables say.
  *
  * | variable | what it does |
  * |---|---|
@@ -49,7 +50,10 @@ const lineBytesMax = 4096
 
 const profilesWithHooks: readonly string[] = ['dev', 'staging']
 
-/** `undefined` when hooks are off. Call `refuseHooksIn` too, once the profile is known. */
+/**
+ * `undefined` when hooks are off. Call `refuseHooksIn` too, once the profile is known; until something is recorded no
+ * file is made.
+ */
 export function openHooks(environment: Environment): Hooks | undefined {
   if (!areOn(environment)) return undefined
   refuseInProduction(environment)
@@ -80,15 +84,17 @@ function refuseInProduction(environment: Environment): void {
 
 function nonceRecord(path: string): NonceRecord {
   const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = fs.constants
-  const fd = attempt('open', path, () =>
-    fs.openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, fileMode),
-  )
+  let fd: number | undefined
   return {
     append(line) {
+      const file = attempt('open', path, () => {
+        fd ??= fs.openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, fileMode)
+        return fd
+      })
       const bytes = Buffer.from(`${line}\n`)
       assert(bytes.length <= lineBytesMax && !line.includes('\n'), 'one line')
       // One write(2): lines of several processes do not mix, and what is written outlives a SIGKILL.
-      const written = attempt('write', path, () => fs.writeSync(fd, bytes))
+      const written = attempt('write', path, () => fs.writeSync(file, bytes))
       assert(written === bytes.length, 'a nonce was recorded in part')
     },
   }

@@ -21,6 +21,7 @@ const held = new Set<DatabaseSync>()
 export async function lockFile(path: string): Promise<Lock> {
   const place = resolve(path)
   makeIfMissing(place)
+  refuseUnwritable(place)
   const database = exclusive(place)
   held.add(database)
   return {
@@ -39,7 +40,16 @@ function makeIfMissing(place: string): void {
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw diskError('lock', place, error)
     const stats = fs.lstatSync(place, { throwIfNoEntry: false })
-    if (!stats?.isFile()) throw new DiskError('failed', `lock ${place}: not a regular file`)
+    if (!stats?.isFile()) throw new DiskError('unfit', `lock ${place}: not a regular file`)
+  }
+}
+
+/** SQLite opens what it may not write to for reading, and then says that it has begun, with no lock on anything. */
+function refuseUnwritable(place: string): void {
+  try {
+    fs.accessSync(place, fs.constants.W_OK)
+  } catch (error) {
+    throw diskError('lock', place, error)
   }
 }
 

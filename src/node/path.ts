@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
+import { DiskError } from '../host/disk.ts'
 import { errnoOf } from './errno.ts'
 import { settled } from './file.ts'
 
@@ -11,6 +12,8 @@ export async function realPath(path: string): Promise<string> {
       errnoOf(error) === 'ENOENT' ? done(null, undefined) : done(error, real),
     ),
   )
+  // What is not UTF-8, in the working directory or behind a link, comes as U+FFFD: it would be another path.
+  if ((found ?? place).includes('\ufffd')) throw new DiskError('unfit', `realpath ${place}: not UTF-8`)
   if (found !== undefined) return found
   const parent = dirname(place)
   return parent === place ? place : join(await realPath(parent), basename(place))

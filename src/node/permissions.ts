@@ -7,7 +7,7 @@ export type Exposure = {
   readonly path: string
   /** What is wrong, in words. */
   readonly problem: string
-  /** The command that mends it. */
+  /** The command that mends it, or what to do where that takes a person. */
   readonly remedy: string
 }
 
@@ -53,13 +53,16 @@ function judge(path: string, stats: fs.Stats): Exposure | undefined {
       remedy: `chown ${caller} ${quoted(path)}`,
     }
   if (stats.isSocket()) return undefined
-  if (stats.isSymbolicLink()) return { path, problem: 'is a symbolic link', remedy: `rm ${quoted(path)}` }
+  // It may be the only way to what it leads to, so nobody is told to remove it.
+  if (stats.isSymbolicLink())
+    return { path, problem: 'is a symbolic link', remedy: `put the file itself there: ${quoted(path)}` }
   if ((stats.mode & 0o077) === 0) return undefined
   const mode = (stats.mode & 0o777).toString(8).padStart(4, '0')
   const wanted = stats.isDirectory() ? '700' : '600'
   return { path, problem: `mode ${mode} lets others in`, remedy: `chmod ${wanted} ${quoted(path)}` }
 }
 
-function quoted(path: string): string {
+/** For a shell, whatever it has in it. */
+export function quoted(path: string): string {
   return /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }

@@ -36,5 +36,12 @@ export function stateError(error: unknown): unknown {
   return error
 }
 
-// A file that has to be there and is not is damage, never absence (S5): `ENOENT` says only that no record is there.
-const diskCodes = { missing: 'EINTEGRITY', locked: 'ELOCKED', full: 'ENOSPC', denied: 'EPERM' } as const
+// A file that has to be there and is not, or is no file, is damage, never absence (S5): `ENOENT` says only that no
+// record is there.
+const diskCodes = {
+  missing: 'EINTEGRITY',
+  unfit: 'EINTEGRITY',
+  locked: 'ELOCKED',
+  full: 'ENOSPC',
+  denied: 'EPERM',
+} as const

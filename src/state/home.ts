@@ -1,121 +1,29 @@
 import { hex } from '../bytes/bytes.ts'
-import { emptyFrontier, root } from '../bytes/merkle.ts'
+import { type Rooted, rooted } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { expandLabel, hkdfSha256 } from '../crypto/kdf.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import { type Disk, DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
-import {
-  createAnchor,
-  firstMark,
-  join,
-  openAnchor,
-  openAnchorToRead,
-  openFileKeeper,
-} from '../keeper/anchor.ts'
+import { join, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/anchor.ts'
 import { NoKeeper } from '../keeper/none.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
-import type { Operation, Placed } from './block.ts'
-import { type Config, configPath, decodeConfig, encodeConfig } from './config.ts'
-import { wrap } from './envelope.ts'
+import type { Placed } from './block.ts'
+import { type Config, configPath, decodeConfig } from './config.ts'
 import { StateError, stateError } from './error.ts'
-import { sealGroup } from './group.ts'
-import { decodeHomeFile, encodeHomeFile, homeFileName } from './home-file.ts'
+import { decodeHomeFile, homeFileName } from './home-file.ts'
 import { Journal } from './journal.ts'
 import { type Found, Records } from './records.ts'
 import { inFlightMax, type Replayed, replay, type Visit } from './replay.ts'
-import {
-  decodeScope,
-  defaultScope,
-  encodeScope,
-  type Scope,
-  Scopes,
-  scopePath,
-  scopePrefix,
-} from './scopes.ts'
+import { decodeScope, type Scope, Scopes, scopePrefix } from './scopes.ts'
 import { type JournalKeys, SegmentFiles } from './segment.ts'
 import { Store } from './store.ts'
 
 /** The world a store lives in. */
 export type World = { readonly disk: Disk; readonly clock: Clock; readonly entropy: Entropy }
 
-const journalName = 'segments'
-
-export type NewHome = {
-  readonly home: string
-  /** The directory that gets the anchor, named by the store id. */
-  readonly anchorBase: string
-  readonly config: Config
-  /** How many scopes may live at once; each takes a sector of the anchor. */
-  readonly slots?: number
-  /** Records of group 1 besides the store's own. */
-  readonly first: readonly { readonly path: string; readonly payload: Uint8Array; readonly purpose: string }[]
-}
-
-/**
- * Makes anchor and home; parents must exist. The anchor is whole first, then group 1 and mark 1 in a home under
- * another name, which is renamed into place last: after a crash there is a home or none, and it starts over.
- * @throws StateError EINVAL (a home stands there), EINTEGRITY (part of one does, or a parent is missing), ENOSPC
- */
-export async function createHome(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
-  try {
-    return await create(world, wanted)
-  } catch (error) {
-    throw stateError(error)
-  }
-}
-
-async function create(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
-  const { disk, entropy } = world
-  if (await homeExists(disk, wanted.home))
-    throw new StateError('EINVAL', `a home stands at ${wanted.home} already`)
-  const storeId = entropy.bytes(32)
-  const anchorPath = join(wanted.anchorBase, hex(storeId))
-  await createAnchor(disk, entropy, anchorPath, storeId, wanted.slots)
-  await disk.syncDirectory(wanted.anchorBase)
-  const anchor = await openAnchor(disk, anchorPath)
-  try {
-    const keys = journalKeys(anchor.storeKey, storeId)
-    const scopes = new Scopes(anchor.storeKey, anchor.slots)
-    const scope = await scopes.plan(defaultScope, entropy)
-    const key = await scopes.key(scope)
-    const put = (path: string, payload: Uint8Array, purpose: string): Operation => {
-      const envelope = wrap(payload, { subject: 'pawl', purpose, at: world.clock.now() })
-      return { kind: 'put', path, scope: key, envelope, payload }
-    }
-    const group = sealGroup({
-      operations: [
-        put(configPath, encodeConfig(wanted.config), 'config'),
-        put(scopePath(scope.slot), encodeScope(scope), 'scope'),
-        ...wanted.first.map(({ path, payload, purpose }) => put(path, payload, purpose)),
-      ],
-      tree: emptyFrontier,
-      confirmed: 0,
-      salt: entropy.bytes(32),
-      ...keys,
-    })
-    const unfinished = `${wanted.home}.${hex(entropy.bytes(4))}.new`
-    await disk.makeDirectory(unfinished)
-    await Journal.create(disk, join(unfinished, journalName), keys, group)
-    const file = await disk.open(join(unfinished, homeFileName), { access: 'exclusive' })
-    await file.write(encodeHomeFile({ storeId, anchor: anchorPath }), 0)
-    await file.sync()
-    await file.close()
-    await disk.syncDirectory(unfinished)
-    if (wanted.config.keeper === 'file') {
-      const keeper = await openFileKeeper(disk, anchor, storeId)
-      await keeper.advance(firstMark(storeId), markOf(storeId, group.tree))
-      await keeper.close()
-    }
-    await disk.rename(unfinished, wanted.home)
-    await disk.syncDirectory(parentOf(wanted.home))
-    scopes.dispose()
-  } finally {
-    await anchor.close()
-  }
-  return { anchor: anchorPath }
-}
+export const journalName = 'segments'
 
 /** Whether a home stands there. A journal without its home file is damage, not absence (S5). */
 export async function homeExists(disk: Disk, home: string): Promise<boolean> {
@@ -167,7 +75,8 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     if (replayed.tree.size === 1) await disk.syncDirectory(parentOf(home))
     const { journal, moved } = await Journal.resume(disk, directory, keys, replayed, doubtful, source)
     closing.push(() => journal.abandon())
-    const mark = markOf(storeId, replayed.tree)
+    const end = rooted(sha256, replayed.tree)
+    const mark = markOf(storeId, end)
     const keeper = config.keeper === 'file' ? file : new NoKeeper(mark)
     if (config.keeper === 'file' && held.number < mark.number) await keeper.advance(held, mark)
     for (const [index, group] of newest.slice(newest.length - moved.length).entries()) {
@@ -176,14 +85,13 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     }
     refuseMisfits(await loadScopes(records, scopes))
 
-    const tree = replayed.tree
     const store = new Store({
       ...keys,
       journal,
       keeper,
       records,
       scopes,
-      tree,
+      end,
       mark,
       clock,
       entropy,
@@ -276,7 +184,7 @@ async function look(world: World, home: string, anchorBase: string | undefined):
       for (const scope of misfits) records.forget(scope.id)
     }
     return {
-      mark: markOf(storeId, replayed.tree),
+      mark: markOf(storeId, rooted(sha256, replayed.tree)),
       config,
       get: path => records.get(path),
       getSecret: path => records.getSecret(path),
@@ -319,27 +227,37 @@ function refuseRollback(replayed: Replayed, mark: Mark): void {
   throw new StateError('EROLLBACK', `${verdict}: ${found}`)
 }
 
-function journalKeys(storeKey: Secret, storeId: Uint8Array): JournalKeys {
+export function journalKeys(storeKey: Secret, storeId: Uint8Array): JournalKeys {
   return { storeId, macKey: expandLabel(hkdfSha256, storeKey, 'journal mac', storeId, 32) }
 }
 
-function markOf(storeId: Uint8Array, tree: Replayed['tree']): Mark {
-  return { domain: storeId, number: tree.size, head: root(sha256, tree) }
+export function markOf(storeId: Uint8Array, { tree, root }: Rooted): Mark {
+  return { domain: storeId, number: tree.size, head: root }
 }
 
-/** The home file, and the anchor it names, or the one under `anchorBase` where that is given. */
+/**
+ * The home file, and the anchor it names, or the one under `anchorBase` where that is given.
+ * @throws StateError ENOENT, EINTEGRITY, EPERM
+ */
 export async function locate(
   disk: Disk,
   home: string,
   anchorBase: string | undefined,
 ): Promise<{ readonly storeId: Uint8Array; readonly anchorPath: string }> {
   if (!(await homeExists(disk, home))) throw new StateError('ENOENT', `no home at ${home}`)
-  const file = await disk.open(join(home, homeFileName), { access: 'read' })
-  const bytes = new Uint8Array(8192)
-  const length = await file.read(bytes, 0)
-  await file.close()
-  const { storeId, anchor } = decodeHomeFile(bytes.subarray(0, length))
+  const { storeId, anchor } = await homeFile(disk, home)
   return { storeId, anchorPath: anchorBase === undefined ? anchor : join(anchorBase, hex(storeId)) }
+}
+
+async function homeFile(disk: Disk, home: string): Promise<ReturnType<typeof decodeHomeFile>> {
+  try {
+    const bytes = new Uint8Array(8192)
+    const file = await disk.open(join(home, homeFileName), { access: 'read' })
+    const length = await file.read(bytes, 0).finally(() => file.close())
+    return decodeHomeFile(bytes.subarray(0, length))
+  } catch (error) {
+    throw stateError(error)
+  }
 }
 
 async function missingAnchor<T>(path: string, open: () => Promise<T>): Promise<T> {

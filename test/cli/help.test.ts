@@ -127,7 +127,7 @@ suite('what is printed', { timeout: 60_000 }, () => {
       type: 'error',
       code: 'cli/NO_HOME',
       message: 'no home at DIR/nowhere',
-      hint: 'make one with: pawl init',
+      hint: 'make one with: pawl init --home nowhere',
       exit: 10,
     })
   })
@@ -135,7 +135,7 @@ suite('what is printed', { timeout: 60_000 }, () => {
   test('trouble with the disk is a calm word, and a stack only when asked for', async () => {
     const line = ['init', '--home', 'x', '--profile', 'dev', '--anchor', '/dev/full/anchors']
     const [calm, asked] = await Promise.all([scene.run(line), scene.run(line, { env: { PAWL_DEBUG: '1' } })])
-    assertFails(calm, { exit: 1, code: 'disk/failed', error: /ENOTDIR/ })
+    assertFails(calm, { exit: 2, code: 'disk/unfit', error: /ENOTDIR/ })
     assert.match(asked.stderr, /^ {4}at /m)
   })
 

@@ -194,7 +194,7 @@ suite('a home', { timeout: 60_000 }, () => {
     await refused(['bob', `pawl1:${'A'.repeat(43)}`], 'state/EINVAL', /pinned to another identity/)
     assert.equal(await scene.ok('peer', 'remove', 'bob', '--home', 'a'), `bob is forgotten; it was ${bob}\n`)
     assert.equal(await scene.ok('peer', 'list', '--home', 'a'), '')
-    assertFails(await scene.run(['peer', 'remove', 'bob', '--home', 'a']), { exit: 1, code: 'state/ENOENT' })
+    assertFails(await scene.run(['peer', 'remove', 'bob', '--home', 'a']), { exit: 2, code: 'cli/NO_PEER' })
   })
 
   test('files of a home and its anchor are neither read as input nor written to', async t => {
@@ -307,7 +307,7 @@ suite('a home', { timeout: 60_000 }, () => {
   test('doctor without a home', async () => {
     const { code, stdout } = await scene.run(['doctor', '--home', 'nowhere'])
     assert.equal(code, 10)
-    assert.match(stdout, /^fail {2}home .*\[cli\/NO_HOME\]\n +make one with: pawl init$/m)
+    assert.match(stdout, /^fail {2}home .*\[cli\/NO_HOME\]\n +make one with: pawl init --home nowhere$/m)
   })
 
   test('what others may read is not opened, and the remedy mends it', async () => {
@@ -404,8 +404,8 @@ suite('a home', { timeout: 60_000 }, () => {
     const child = scene.start(['state', 'get', '/state/x', '--home', 'a'])
     child.child.stdout?.destroy()
     const { code, stderr } = await child.ended
-    assert.equal(code, 0)
     assert.equal(stderr, '')
+    assert.equal(code, 0)
   })
 
   test('nothing that is printed or kept in the home is a key', async () => {

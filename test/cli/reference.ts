@@ -12,10 +12,17 @@ const environment = [
   ['PAWL_HOME', 'the home, where `--home` is not given; `~/.pawl` without either'],
   ['PAWL_ANCHOR', 'the base of the anchor, where `--anchor` is not given'],
   ['STATE_DIRECTORY', 'its first entry is the base of a new anchor, where neither is given; systemd sets it'],
-  ['XDG_STATE_HOME', '`pawl` in it is the base of a new anchor, where none of those is given'],
+  [
+    'XDG_STATE_HOME',
+    '`pawl` in it is the base of a new anchor, where none of those is given and it is absolute',
+  ],
   ['XDG_CACHE_HOME', '`pawl` in it, or in `~/.cache`, keeps compiled code; it may be deleted'],
   ['NO_COLOR', 'no colour in what `pawl doctor` and `pawl demo` say'],
   ['PAWL_DEBUG', '`1` prints where an error comes from'],
+  [
+    'QSL_TEST_HOOKS',
+    '`1` switches on the test hooks of `src/node/hooks.ts`; refused before anything is written with `NODE_ENV=production`, and in every profile but dev and staging',
+  ],
 ] as const
 
 export function reference(): string {
@@ -38,8 +45,11 @@ export function reference(): string {
     '',
     '## Exits and errors',
     '',
-    'An error is two lines on standard error, `pawl: error: WHAT [CODE]` and `pawl: hint: WHAT TO DO`. With `--json` it is one',
-    'line there, an object with `type` (`error`), `code`, `message`, `hint` and `exit`. Codes are added to, never renamed.',
+    'An error is two lines on standard error, `pawl: error: WHAT [CODE]` and `pawl: hint: WHAT TO DO`. With `--json` or `--log` it',
+    'is one line there, an object with `type` (`error`), `code`, `message`, `hint` and `exit`. Codes are added to, never renamed.',
+    '',
+    'A signal ends `send` with 130, and `receive` with 0 (SIGTERM) or 130 (SIGINT), from the moment the program runs; before',
+    'that, in the first tenth of a second, it ends them as it ends any process.',
     '',
     '| exit | meaning | codes |',
     '|---|---|---|',

@@ -286,12 +286,8 @@ suite('no contact', { timeout: 60_000 }, () => {
     await pair.stop()
   })
 
-  test('a peer that is not known here: 1, and the command that adds it', async () => {
-    const expected = {
-      exit: 1,
-      code: 'state/ENOENT',
-      error: /no peer eve; add it with: pawl peer add eve IDENTITY/,
-    }
+  test('a peer that is not known here: 2, and the command that adds it', async () => {
+    const expected = { exit: 2, code: 'cli/NO_PEER', error: /no peer "eve"/, hint: /pawl peer add/ }
     assertFails(
       await scene.run(['send', '--to', '127.0.0.1:1', '--peer', 'eve', 'in.txt', '--home', 'alice']),
       expected,

@@ -82,10 +82,10 @@ test('a symbolic link is not followed, whatever the access', async t => {
   const link = join(directory, 'link')
   fs.writeFileSync(join(directory, 'target'), 'kept')
   fs.symlinkSync(join(directory, 'target'), link)
-  await assert.rejects(disk.open(link, { access: 'read' }), faultIs('failed', link, 'ELOOP'))
-  await assert.rejects(disk.open(link, { access: 'write' }), faultIs('failed', link, 'ELOOP'))
+  await assert.rejects(disk.open(link, { access: 'read' }), faultIs('unfit', link, 'ELOOP'))
+  await assert.rejects(disk.open(link, { access: 'write' }), faultIs('unfit', link, 'ELOOP'))
   await assert.rejects(disk.open(link, { access: 'exclusive' }), faultIs('exists', link, 'EEXIST'))
-  await assert.rejects(disk.lock(link), faultIs('failed', link))
+  await assert.rejects(disk.lock(link), faultIs('unfit', link))
   assert.equal((await disk.stat(link))?.kind, 'other')
 })
 
@@ -93,16 +93,25 @@ test('a dangling link does not let an exclusive open create its target', async t
   const directory = scratch(t)
   fs.symlinkSync(join(directory, 'target'), join(directory, 'link'))
   await assert.rejects(disk.open(join(directory, 'link'), { access: 'exclusive' }), faultIs('exists'))
-  await assert.rejects(disk.lock(join(directory, 'link')), faultIs('failed'))
+  await assert.rejects(disk.lock(join(directory, 'link')), faultIs('unfit'))
   assert.deepEqual(fs.readdirSync(directory), ['link'])
 })
 
 test('opening a FIFO neither waits for a writer nor holds up the process', async t => {
   const path = join(scratch(t), 'fifo')
   execFileSync('mkfifo', [path])
-  const file = await disk.open(path, { access: 'read' })
-  assert.equal((await file.stat()).kind, 'other')
-  await file.close()
+  for (const access of ['read', 'write'] as const)
+    await assert.rejects(disk.open(path, { access }), faultIs('unfit', path, 'not a regular file'))
+})
+
+test('an empty directory is removed, another is not', async t => {
+  const directory = scratch(t)
+  await disk.makeDirectory(join(directory, 'a'))
+  await disk.makeDirectory(join(directory, 'a/b'))
+  await assert.rejects(disk.removeDirectory(join(directory, 'a')), faultIs('exists', 'ENOTEMPTY'))
+  await disk.removeDirectory(join(directory, 'a/b'))
+  await disk.removeDirectory(join(directory, 'a'))
+  await assert.rejects(disk.removeDirectory(join(directory, 'a')), faultIs('missing'))
 })
 
 test('each error names the path, its errno and its code', async t => {
@@ -116,7 +125,7 @@ test('each error names the path, its errno and its code', async t => {
   await assert.rejects(disk.syncDirectory(gone), faultIs('missing', gone))
   await assert.rejects(disk.lock(join(gone, 'lock')), faultIs('missing', gone))
   await assert.rejects(disk.makeDirectory(directory), faultIs('exists', directory, 'EEXIST'))
-  await assert.rejects(disk.syncDirectory('/proc/version'), faultIs('failed', 'ENOTDIR'))
+  await assert.rejects(disk.syncDirectory('/proc/version'), faultIs('unfit', 'ENOTDIR'))
   assert.equal(await disk.stat(gone), undefined)
   const error: unknown = await disk.unlink(gone).catch(cause => cause)
   assert.ok(error instanceof Error && error.cause instanceof Error)

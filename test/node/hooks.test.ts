@@ -45,8 +45,17 @@ for (const [profile, environment, refused] of rows) {
 test('with NODE_ENV=production hooks are not even opened', t => {
   const nonces = join(scratch(t), 'nonces')
   const environment = { ...on, NODE_ENV: 'production', PAWL_HOOK_NONCES: nonces }
-  assert.throws(() => openHooks(environment), { code: 'EPERM' })
+  for (const crash of [undefined, 'commit', 'not a point!'])
+    assert.throws(() => openHooks({ ...environment, PAWL_HOOK_CRASH: crash }), { code: 'EPERM' })
   assert.equal(fs.existsSync(nonces), false)
+})
+
+test('until the profile is known no file is made', t => {
+  const nonces = join(scratch(t), 'nonces')
+  const hooks = openHooks({ ...on, PAWL_HOOK_NONCES: nonces })
+  assert.equal(fs.existsSync(nonces), false)
+  hooks?.nonces?.append('one')
+  assert.equal(fs.existsSync(nonces), true)
 })
 
 test('nonces of several processes are whole lines of one file, also of one that was killed', async t => {
@@ -80,7 +89,8 @@ test('the record is appended to, refuses what is not a line, and says when it ca
   const nonces = openHooks({ ...on, PAWL_HOOK_NONCES: path })?.nonces
   assert.throws(() => nonces?.append('two\nlines'), { name: 'AssertionError' })
   assert.throws(() => nonces?.append('x'.repeat(4096)), { name: 'AssertionError' })
-  assert.throws(() => openHooks({ ...on, PAWL_HOOK_NONCES: directory }), faultIs('failed', 'EISDIR'))
+  const nowhere = openHooks({ ...on, PAWL_HOOK_NONCES: directory })?.nonces
+  assert.throws(() => nowhere?.append('line'), faultIs('unfit', 'EISDIR'))
 })
 
 test('a crash point kills at once: the first time, or the n-th, and only there', async () => {

@@ -134,5 +134,5 @@ test('a lock file that is not ours is refused, not overwritten', async t => {
   await assert.rejects(disk.lock(path), faultIs('failed', path))
   assert.deepEqual(fs.readFileSync(path), before)
   execFileSync('mkfifo', [join(directory, 'fifo')])
-  await assert.rejects(disk.lock(join(directory, 'fifo')), faultIs('failed', 'regular'))
+  await assert.rejects(disk.lock(join(directory, 'fifo')), faultIs('unfit', 'regular'))
 })

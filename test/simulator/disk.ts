@@ -8,7 +8,7 @@
  * A call adds micro-operations to P:
  *
  *     create, makeDirectory   addEntry
- *     unlink                  delEntry
+ *     unlink, removeDirectory delEntry
  *     rename                  one swapEntry: never both names, never neither
  *     write                   setSector for each sector touched, and setLen if the file grows, each on its own
  *     truncate                setLen
@@ -120,7 +120,7 @@ export class SimulatedDisk implements Disk {
     if (isNew)
       return new SimulatedFile(this.#process, path, this.#create(call.number, path, emptyFile), options)
     const inode = this.#inode(path)
-    if (this.#machine.live.get(inode)?.kind !== 'file') throw wrong('failed', `${path}: not a file`)
+    if (this.#machine.live.get(inode)?.kind !== 'file') throw wrong('unfit', `${path}: not a file`)
     return new SimulatedFile(this.#process, path, inode, options)
   }
 
@@ -156,7 +156,16 @@ export class SimulatedDisk implements Disk {
     const call = await this.#process.enter('unlink', path)
     refuse(call)
     const inode = this.#inode(path)
-    if (this.#machine.live.get(inode)?.kind === 'directory') throw wrong('failed', `${path}: a directory`)
+    if (this.#machine.live.get(inode)?.kind === 'directory') throw wrong('unfit', `${path}: a directory`)
+    this.#machine.point()
+    this.#machine.issueEntry(call.number, 'delEntry', inode, { from: this.#name(path) })
+  }
+
+  async removeDirectory(path: string): Promise<void> {
+    const call = await this.#process.enter('removeDirectory', path)
+    refuse(call)
+    const inode = this.#inode(path)
+    if (this.#directory(inode, path).entries.size > 0) throw wrong('exists', `${path}: not empty`)
     this.#machine.point()
     this.#machine.issueEntry(call.number, 'delEntry', inode, { from: this.#name(path) })
   }
@@ -242,7 +251,7 @@ export class SimulatedDisk implements Disk {
 
   #directory(inode: number, path: string): DirectoryNode {
     const node = this.#machine.live.get(inode)
-    if (node?.kind !== 'directory') throw wrong('failed', `${path}: not a directory`)
+    if (node?.kind !== 'directory') throw wrong('unfit', `${path}: not a directory`)
     return node
   }
 }

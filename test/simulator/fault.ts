@@ -11,6 +11,7 @@ export type Call = {
     | 'list'
     | 'rename'
     | 'unlink'
+    | 'removeDirectory'
     | 'stat'
     | 'syncDirectory'
     | 'lock'

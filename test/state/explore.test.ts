@@ -3,7 +3,8 @@ import { after, test } from 'node:test'
 import { recordSealings } from '../../src/crypto/aead.ts'
 import type { Disk, File, Lock } from '../../src/host/disk.ts'
 import { FileKeeper } from '../../src/keeper/mark-file.ts'
-import { createHome, openHome } from '../../src/state/home.ts'
+import { createHome } from '../../src/state/create.ts'
+import { openHome } from '../../src/state/home.ts'
 import { Journal } from '../../src/state/journal.ts'
 import type { Change } from '../../src/state/store.ts'
 import { VirtualClock } from '../simulator/clock.ts'
@@ -201,6 +202,7 @@ function over(real: Disk, changed: Partial<Disk>): Disk {
     rename: (from, to) => real.rename(from, to),
     unlink: path => real.unlink(path),
     stat: path => real.stat(path),
+    removeDirectory: path => real.removeDirectory(path),
     syncDirectory: path => real.syncDirectory(path),
     lock: (path): Promise<Lock> => real.lock(path),
     ...changed,

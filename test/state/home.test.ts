@@ -3,7 +3,8 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { DiskError } from '../../src/host/disk.ts'
-import { createHome, homeExists, openHome, readHome } from '../../src/state/home.ts'
+import { createHome } from '../../src/state/create.ts'
+import { homeExists, openHome, readHome } from '../../src/state/home.ts'
 import {
   bytesOf,
   coded,

@@ -9,8 +9,9 @@ import type { KeeperKind } from '../../src/mark/mark.ts'
 import { realClock } from '../../src/node/clock.ts'
 import { realDisk } from '../../src/node/disk.ts'
 import { openEntropy } from '../../src/node/entropy.ts'
+import { createHome } from '../../src/state/create.ts'
 import { type StateCode, StateError } from '../../src/state/error.ts'
-import { createHome, openHome, type World } from '../../src/state/home.ts'
+import { openHome, type World } from '../../src/state/home.ts'
 import type { Store } from '../../src/state/store.ts'
 
 export const world: World = { disk: realDisk, clock: realClock, entropy: openEntropy() }
@@ -144,6 +145,7 @@ export type Call = {
     | 'truncate'
     | 'rename'
     | 'unlink'
+    | 'removeDirectory'
     | 'syncDirectory'
     | 'makeDirectory'
   readonly path: string
@@ -174,6 +176,7 @@ export function meddled(
     list: path => under.list(path),
     rename: (from, to) => through({ kind: 'rename', path: to }, () => under.rename(from, to)),
     unlink: path => through({ kind: 'unlink', path }, () => under.unlink(path)),
+    removeDirectory: path => through({ kind: 'removeDirectory', path }, () => under.removeDirectory(path)),
     stat: path => under.stat(path),
     syncDirectory: path => through({ kind: 'syncDirectory', path }, () => under.syncDirectory(path)),
     lock: path => under.lock(path),

@@ -1,0 +1,124 @@
+import { equal, hex } from '../bytes/bytes.ts'
+import { emptyFrontier, rooted } from '../bytes/merkle.ts'
+import { sha256 } from '../crypto/hash.ts'
+import type { Disk } from '../host/disk.ts'
+import { createAnchor, firstMark, join, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
+import type { Operation } from './block.ts'
+import { type Config, configPath, encodeConfig } from './config.ts'
+import { wrap } from './envelope.ts'
+import { StateError, stateError } from './error.ts'
+import { sealGroup } from './group.ts'
+import { homeExists, journalKeys, journalName, locate, markOf, parentOf, type World } from './home.ts'
+import { encodeHomeFile, homeFileName } from './home-file.ts'
+import { Journal } from './journal.ts'
+import { defaultScope, encodeScope, Scopes, scopePath } from './scopes.ts'
+
+export type NewHome = {
+  readonly home: string
+  /** The directory that gets the anchor, named by the store id. */
+  readonly anchorBase: string
+  readonly config: Config
+  /** How many scopes may live at once; each takes a sector of the anchor. */
+  readonly slots?: number
+  /** Records of group 1 besides the store's own. */
+  readonly first: readonly { readonly path: string; readonly payload: Uint8Array; readonly purpose: string }[]
+}
+
+/**
+ * Makes anchor and home; parents must exist. The anchor is whole first, then group 1 and mark 1 in a home under
+ * another name, which is renamed into place last: after a crash there is a home or none, and it starts over. What an
+ * error cuts short is cleared away.
+ * @throws StateError EINVAL (a home stands there), EINTEGRITY (part of one does, or a parent is missing), ENOSPC
+ */
+export async function createHome(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
+  try {
+    return await create(world, wanted)
+  } catch (error) {
+    throw stateError(error)
+  }
+}
+
+async function create(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
+  const { disk, entropy } = world
+  if (await homeExists(disk, wanted.home))
+    throw new StateError('EINVAL', `a home stands at ${wanted.home} already`)
+  const storeId = entropy.bytes(32)
+  const anchorPath = join(wanted.anchorBase, hex(storeId))
+  const unfinished = `${wanted.home}.${hex(entropy.bytes(4))}.new`
+  try {
+    await createParts(world, wanted, { storeId, anchorPath, unfinished })
+  } catch (error) {
+    await clearAway(disk, wanted.home, storeId, [unfinished, anchorPath]).catch(() => {}) // what went wrong first counts
+    throw error
+  }
+  return { anchor: anchorPath }
+}
+
+type Parts = { readonly storeId: Uint8Array; readonly anchorPath: string; readonly unfinished: string }
+
+async function createParts(world: World, wanted: NewHome, parts: Parts): Promise<void> {
+  const { disk, entropy } = world
+  const { storeId, anchorPath, unfinished } = parts
+  await createAnchor(disk, entropy, anchorPath, storeId, wanted.slots)
+  await disk.syncDirectory(wanted.anchorBase)
+  const anchor = await openAnchor(disk, anchorPath)
+  try {
+    const keys = journalKeys(anchor.storeKey, storeId)
+    const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    const scope = await scopes.plan(defaultScope, entropy)
+    const key = await scopes.key(scope)
+    const put = (path: string, payload: Uint8Array, purpose: string): Operation => {
+      const envelope = wrap(payload, { subject: 'pawl', purpose, at: world.clock.now() })
+      return { kind: 'put', path, scope: key, envelope, payload }
+    }
+    const group = sealGroup({
+      operations: [
+        put(configPath, encodeConfig(wanted.config), 'config'),
+        put(scopePath(scope.slot), encodeScope(scope), 'scope'),
+        ...wanted.first.map(({ path, payload, purpose }) => put(path, payload, purpose)),
+      ],
+      before: rooted(sha256, emptyFrontier),
+      confirmed: 0,
+      salt: entropy.bytes(32),
+      ...keys,
+    })
+    await disk.makeDirectory(unfinished)
+    await Journal.create(disk, join(unfinished, journalName), keys, group)
+    const file = await disk.open(join(unfinished, homeFileName), { access: 'exclusive' })
+    await file.write(encodeHomeFile({ storeId, anchor: anchorPath }), 0)
+    await file.sync()
+    await file.close()
+    await disk.syncDirectory(unfinished)
+    if (wanted.config.keeper === 'file') {
+      const keeper = await openFileKeeper(disk, anchor, storeId)
+      await keeper.advance(firstMark(storeId), markOf(storeId, group.after))
+      await keeper.close()
+    }
+    await disk.rename(unfinished, wanted.home)
+    await disk.syncDirectory(parentOf(wanted.home))
+    scopes.dispose()
+  } finally {
+    await anchor.close()
+  }
+}
+
+/** Once it has its name the home stands, whatever went wrong then, and its anchor with it. */
+async function clearAway(
+  disk: Disk,
+  home: string,
+  storeId: Uint8Array,
+  places: readonly string[],
+): Promise<void> {
+  const stands =
+    (await homeExists(disk, home)) && equal((await locate(disk, home, undefined)).storeId, storeId)
+  if (stands) return
+  for (const place of places) await removeAll(disk, place)
+}
+
+async function removeAll(disk: Disk, path: string): Promise<void> {
+  const found = await disk.stat(path)
+  if (found === undefined) return
+  if (found.kind !== 'directory') return disk.unlink(path)
+  for (const name of await disk.list(path)) await removeAll(disk, join(path, name))
+  await disk.removeDirectory(path)
+}
