@@ -65,7 +65,7 @@ export class OutFile {
     const file = await disk.open(path, { access })
     await file.sync()
     // Without it a power cut could take the file away after messages in it were acknowledged.
-    await disk.syncDirectory(path.slice(0, Math.max(1, path.lastIndexOf('/'))))
+    await syncDirectoryOf(disk, path)
     const { device, inode } = await file.stat()
     const known = { path, peer, device, inode, length: 0, reserve: reserveBytes }
     await store.commit([{ put: recordPath(path), payload: encode(known) }])
@@ -123,17 +123,23 @@ export class OutFile {
     const excess = new Uint8Array(this.#excess)
     await this.#file.read(excess, length)
     const isOurs = excess.subarray(0, coming.length).every((byte, i) => byte === coming[i] || byte === 0)
-    if (!isOurs) {
-      const kept = await this.#disk.open(`${path}.cut-${length}-${base64url(sha256(excess)).slice(0, 8)}`, {
-        access: 'exclusive',
-      })
-      await kept.write(excess, 0)
-      await kept.sync()
-      await kept.close()
-      await this.#disk.syncDirectory(path.slice(0, Math.max(1, path.lastIndexOf('/'))))
-    }
+    if (!isOurs) await this.#keep(`${path}.cut-${length}-${base64url(sha256(excess)).slice(0, 8)}`, excess)
     await this.#file.truncate(length)
   }
+
+  /** Durable when it returns. A crash may have left a part of the same bytes under the same name. */
+  async #keep(path: string, bytes: Uint8Array): Promise<void> {
+    const isThere = (await this.#disk.stat(path)) !== undefined
+    const kept = await this.#disk.open(path, { access: isThere ? 'write' : 'exclusive' })
+    await kept.write(bytes, 0)
+    await kept.sync()
+    await kept.close()
+    await syncDirectoryOf(this.#disk, path)
+  }
+}
+
+function syncDirectoryOf(disk: Disk, path: string): Promise<void> {
+  return disk.syncDirectory(path.slice(0, Math.max(1, path.lastIndexOf('/'))))
 }
 
 function refuseIfDifferent(known: Known, found: Stat | undefined): void {

@@ -3,7 +3,8 @@ import fs from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
-import type { Disk } from '../../src/host/disk.ts'
+import { asCount, decodeCborMap } from '../../src/bytes/cbor.ts'
+import type { Disk, OpenOptions } from '../../src/host/disk.ts'
 import { limits } from '../../src/mailbox/limits.ts'
 import { OutFile } from '../../src/mailbox/out-file.ts'
 import { firstPosition } from '../../src/mailbox/position.ts'
@@ -75,6 +76,46 @@ async function rewritten(
   await file.write(append, length)
   await file.sync()
   return { ...site, image: disk.killState() }
+}
+
+/** Whether the second message is. */
+async function accepted(site: AtRest): Promise<boolean> {
+  const { endpoint, close } = await run(site, clock)
+  const { next } = (await openInbox(endpoint.store)).accepted
+  await close()
+  return next > 2
+}
+
+/** What the store says of the file. */
+async function recorded(store: Store): Promise<{ device: number; inode: number; length: number }> {
+  const [path = ''] = store.list('/pawl/receive/')
+  const { device, inode, length } = decodeCborMap((await store.get(path)).payload, recordKeys)
+  return { device: asCount(device), inode: asCount(inode), length: asCount(length) }
+}
+
+const recordKeys = ['format', 'path', 'peer', 'device', 'inode', 'length', 'reserve'] as const
+
+/** The same disk, whose files say that they are on another device, as they may after a reboot. */
+function onDevice(disk: Disk, device: number): Disk {
+  const open = async (path: string, options: OpenOptions) => {
+    const file = await disk.open(path, options)
+    return bound(file, { stat: async () => ({ ...(await file.stat()), device }) })
+  }
+  const stat = async (path: string) => {
+    const found = await disk.stat(path)
+    return found === undefined ? undefined : { ...found, device }
+  }
+  return bound(disk, { open, stat })
+}
+
+/** An object with some methods replaced; the others stay its own. */
+function bound<T extends object>(object: T, replaced: Partial<T>): T {
+  return new Proxy(object, {
+    get(target, name) {
+      const value = Reflect.get(name in replaced ? replaced : target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
 }
 
 suite('the out file', () => {
@@ -183,6 +224,61 @@ suite('the out file', () => {
     const names = await after('acknowledged once\n')
     assert.equal(names.length, 2)
     assert.match(names[1] ?? '', /^got\.txt\.cut-4-[\w-]{8}$/)
+  })
+
+  test('whatever a power cut leaves, what is cut is whole in the file or beside it, and the next start goes on', async () => {
+    const excess = 'acknowledged once\n'
+    const start = await rewritten(await received(await homeWithOut(), ['one\n']), 4, bytesOf(excess))
+    const running = await run(start, clock)
+    const file = await OutFile.open(running.disk, running.endpoint.store, peer, out)
+    const inbox = await openInbox(running.endpoint.store)
+    await deliverAll(inbox, [bytesOf('two\n')])
+    const images: Image[] = []
+    running.disk.observe(snapshot =>
+      images.push(...new SimulatedDisk(snapshot).crashStates({ bound: 64, samples: 24 })),
+    )
+    for await (const batch of inbox.batches()) {
+      await file.append(batch)
+      break
+    }
+    running.disk.observe(undefined)
+    images.push(...running.disk.crashStates({ bound: 64, samples: 24 }))
+    assert.ok(images.length >= 20, `${images.length} images`)
+    const keptIn = (image: Image) => {
+      const names = new SimulatedDisk(image).list('/out')
+      return names.then(all =>
+        all
+          .filter(name => name.startsWith('got.txt.cut-4-'))
+          .map(name => Buffer.from(bytesAt(image, `/out/${name}`) ?? []).toString()),
+      )
+    }
+    for (const image of images) {
+      const kept = await keptIn(image)
+      assert.ok(
+        contentOf(image) === `one\n${excess}` || kept.includes(excess),
+        JSON.stringify(contentOf(image)),
+      )
+      const isAccepted = await accepted({ ...start, image })
+      const next = await received({ ...start, image }, ...(isAccepted ? [] : [['two\n']]))
+      assert.equal(contentOf(next.image), 'one\ntwo\n')
+      assert.ok((await keptIn(next.image)).includes(excess))
+    }
+  })
+
+  test('goes on under another device number, and records it with the next batch', async () => {
+    const first = await received(await homeWithOut(), ['one\n'])
+    const { endpoint, disk, close } = await run(first, clock)
+    const { store } = endpoint
+    const before = await recorded(store)
+    const moved = onDevice(disk, before.device + 1)
+    const reopened = await OutFile.open(moved, store, peer, out)
+    assert.equal(reopened.length, 4)
+    assert.deepEqual(await recorded(store), before)
+    await reopened.close()
+    await (await receive(store, moved, ['two\n'])).close()
+    assert.deepEqual(await recorded(store), { ...before, device: before.device + 1, length: 8 })
+    const site = await close()
+    assert.equal(contentOf(site.image), 'one\ntwo\n')
   })
 
   test('an excess of a crash is cut back once the next batch comes, and not before', async () => {
