@@ -8,8 +8,8 @@ import { Connection } from '../../src/session/connection.ts'
 import { SessionError } from '../../src/session/error.ts'
 import { Receiver, Sender, trouble } from '../session/exchange.ts'
 import { IdleClock, introduced, lines, noNonceTwice } from '../session/world.ts'
-import { settled } from '../simulator/clock.ts'
-import { wirePair } from '../simulator/wire.ts'
+import { settled, VirtualClock } from '../simulator/clock.ts'
+import { type WirePair, wirePair } from '../simulator/wire.ts'
 
 noNonceTwice()
 
@@ -94,6 +94,55 @@ suite('a proven peer that breaks the mailbox protocol', () => {
       await sender.close()
       await receiver.close()
     })
+})
+
+suite('an end that comes while messages are still being taken in', () => {
+  /** What is taken in takes a while; meanwhile the other end sends all of this and is gone. */
+  async function outcomeOf(
+    frames: readonly Uint8Array[],
+    leave: (pair: WirePair, its: Connection) => unknown,
+  ) {
+    const clock = new VirtualClock() // stands still: no limit ends the connection first
+    const receiver = await Receiver.start(b, clock, {
+      wrap({ mailbox: { inbox } }) {
+        const deliver = inbox.deliver.bind(inbox)
+        inbox.deliver = async (before, message) => {
+          for (let i = 0; i < 20; i++) await settled()
+          return deliver(before, message)
+        }
+      },
+    })
+    const sender = await Sender.start(a, clock)
+    const pair = wirePair({ clock })
+    const serving = trouble(serve(receiver.running.endpoint, pair.right, [receiver.from]))
+    const connection = await Connection.connect(sender.running.endpoint, pair.left, sender.to.party)
+    for (const frame of frames) await connection.send(frame)
+    for (let i = 0; i < 10; i++) await settled()
+    await leave(pair, connection)
+    const error = await serving
+    await sender.close()
+    await receiver.close()
+    return error
+  }
+
+  test('what was wrong with one of them is told all the same', async () => {
+    const error = await outcomeOf([fragment(1, 'x'), fragment(3, 'y')], (_, connection) =>
+      connection.close(0),
+    )
+    assert.ok(error instanceof MailboxError && error.code === 'SEQUENCE', String(error))
+  })
+
+  test('a line that was cut is no good end', async () => {
+    const error = await outcomeOf([fragment(1, 'x'), fragment(2, 'y')], pair => pair.cut())
+    assert.ok(error instanceof SessionError && error.code === 'channel/TRUNCATED', String(error))
+  })
+
+  test('a good end is one', async () => {
+    const error = await outcomeOf([fragment(1, 'x'), fragment(2, 'y')], (_, connection) =>
+      connection.close(0),
+    )
+    assert.equal(error, undefined)
+  })
 })
 
 async function drained(connection: Connection): Promise<void> {
