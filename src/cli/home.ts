@@ -21,10 +21,14 @@ export function realWorld(): World {
   return { disk: realDisk, clock: realClock, entropy: openEntropy() }
 }
 
-/** An empty name would mean the current directory: what a script's unset variable leaves is never meant. */
 export function named(given: Given, option: string): string | undefined {
-  const text = given.text(option)
-  if (text === '') throw new UsageError(`${option} is empty`, 'name a directory, or leave the option out')
+  return notEmpty(option, given.text(option))
+}
+
+/** An empty name would mean the current directory: what a script's unset variable leaves is never meant. */
+export function notEmpty<T extends string | undefined>(what: string, text: T): T {
+  if (text === '')
+    throw new UsageError(`${what} is empty`, 'name something, or see --help behind the command')
   return text
 }
 

@@ -8,6 +8,7 @@ import { firstIdentity } from '../session/own-identity.ts'
 import { identityText } from '../signature/identity.ts'
 import { type Config, profiles } from '../state/config.ts'
 import { createHome } from '../state/create.ts'
+import { homeFileName } from '../state/home-file.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import { describeDevices, describeKeeper, homeNamed, named, realWorld, standsAt } from './home.ts'
 import { answer, answerJson, say } from './output.ts'
@@ -83,14 +84,35 @@ async function refuseToMake(home: string, anchorBase: string): Promise<void> {
   const found = await realDisk.stat(home)
   if (found !== undefined && (found.kind !== 'directory' || (await realDisk.list(home)).length > 0))
     throw new UsageError(`${home} is not an empty directory`, 'name another with --home')
-  if (isWithin(anchorBase, home))
+  const apart = { home: 'name a directory apart with --home', anchor: 'name a directory apart with --anchor' }
+  const above = isWithin(anchorBase, home)
+    ? ({ kind: 'home', path: home } as const)
+    : await ownAbove(anchorBase)
+  if (above?.kind === 'home')
     throw new UsageError(
-      `the anchor would lie inside the home, so every copy of the home would take it along: ${anchorBase}`,
-      'name a directory apart with --anchor',
+      `the anchor would lie inside the home ${above.path}, so every copy of that would take it along`,
+      apart.anchor,
     )
-  // The anchor is a directory of its own below the base, so only a home further down could lie in it.
-  if (/^[0-9a-f]{64}(\/|$)/.test(home.slice(`${anchorBase}/`.length)) && isWithin(home, anchorBase))
-    throw new UsageError(`the home would lie inside an anchor: ${home}`, 'name a directory apart with --home')
+  if (above !== undefined)
+    throw new UsageError(`the anchor would lie inside another, ${above.path}`, apart.anchor)
+  const around = await ownAbove(home)
+  if (around?.kind === 'home')
+    throw new UsageError(`the home would lie inside the home ${around.path}`, apart.home)
+  if (around !== undefined)
+    throw new UsageError(`the home would lie inside an anchor, ${around.path}`, apart.home)
+}
+
+/** The home or anchor that a path lies in, if it does. */
+async function ownAbove(
+  path: string,
+): Promise<{ readonly kind: 'home' | 'anchor'; readonly path: string } | undefined> {
+  const has = async (name: string) => (await realDisk.stat(join(path, name)))?.kind === 'file'
+  if ((await realDisk.stat(path))?.kind === 'directory') {
+    if (await has(homeFileName)) return { kind: 'home', path }
+    if ((await has('mark')) && (await has('slots'))) return { kind: 'anchor', path }
+  }
+  const parent = dirname(path)
+  return parent === path ? undefined : ownAbove(parent)
 }
 
 function isWithin(path: string, directory: string): boolean {

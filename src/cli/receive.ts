@@ -10,7 +10,7 @@ import { listPeers } from '../session/peers.ts'
 import { identityText } from '../signature/identity.ts'
 import type { Run } from './command.ts'
 import type { Exit } from './exits.ts'
-import { openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
+import { notEmpty, openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson, counted, size } from './output.ts'
@@ -28,7 +28,7 @@ const goodbyeMsMax = 3_000
 
 export const receive: Run = async given => {
   const place = parsePlace(given.needed('--listen'), '--listen')
-  const path = await outputPath(given, given.needed('--out'))
+  const path = await outputPath(given, notEmpty('--out', given.needed('--out')))
   const world = realWorld()
   const store = await openOwnHome(given, world)
   try {

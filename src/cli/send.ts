@@ -4,7 +4,7 @@ import { realPath } from '../node/path.ts'
 import { placeOf } from '../node/wire.ts'
 import { openIdentity } from '../session/own-identity.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { openOwnHome, peerNamed, realWorld, refuseOwnFiles } from './home.ts'
+import { notEmpty, openOwnHome, peerNamed, realWorld, refuseOwnFiles } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf } from './log.ts'
 import { answer, answerJson, count, say } from './output.ts'
@@ -66,7 +66,7 @@ function giveUpSeconds(given: Given): number {
 async function inputPath(given: Given, name: string): Promise<string> {
   const hint = 'a file can be read again after a crash; write what you have to one'
   if (name === '-') throw new UsageError('standard input cannot be resumed', hint)
-  const path = await realPath(name)
+  const path = await realPath(notEmpty('FILE', name))
   await refuseOwnFiles(given, path)
   const found = await realDisk.stat(path)
   if (found === undefined) throw new UsageError(`no file ${path}`, 'name one that exists')

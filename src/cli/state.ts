@@ -2,10 +2,11 @@ import { text } from '../bytes/bytes.ts'
 import { DiskError, type File } from '../host/disk.ts'
 import { realDisk } from '../node/disk.ts'
 import { realPath } from '../node/path.ts'
+import { isStandardInputDirectory } from '../node/standard-input.ts'
 import { limits } from '../state/limits.ts'
 import { checkStatePath, statePrefix } from '../state/path.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { openHomeToRead, openOwnHome, outputPath, refuseOwnFiles } from './home.ts'
+import { notEmpty, openHomeToRead, openOwnHome, outputPath, refuseOwnFiles } from './home.ts'
 import { answer, answerBytes, answerJson, size } from './output.ts'
 
 export const put: Run = async given => {
@@ -24,7 +25,7 @@ export const put: Run = async given => {
 
 export const get: Run = async given => {
   const path = checkStatePath(given.word(0))
-  const out = given.text('--out')
+  const out = notEmpty('--out', given.text('--out'))
   const home = await openHomeToRead(given)
   const { payload, envelope, generation } = await home.get(path).finally(() => home.close())
   if (out !== undefined) await writeNew(await outputPath(given, out), payload)
@@ -73,6 +74,8 @@ async function payloadOf(given: Given, name: string): Promise<Uint8Array> {
 
 /** One byte more than allowed is enough to refuse it. */
 async function standardInput(): Promise<Uint8Array> {
+  if (isStandardInputDirectory())
+    throw new UsageError('standard input is a directory', 'give it a file or a pipe')
   const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of process.stdin) {
@@ -96,7 +99,7 @@ async function contents(given: Given, name: string): Promise<Uint8Array> {
 
 async function openInput(given: Given, name: string): Promise<File> {
   try {
-    const path = await realPath(name)
+    const path = await realPath(notEmpty('FILE', name))
     await refuseOwnFiles(given, path)
     const kind = (await realDisk.stat(path))?.kind ?? 'file'
     if (kind !== 'file') throw new UsageError(`${name} is no regular file`, 'use - for standard input')

@@ -1,4 +1,4 @@
-import { equal } from '../bytes/bytes.ts'
+import { BytesError, equal } from '../bytes/bytes.ts'
 import { asBytes, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { StateError } from './error.ts'
@@ -13,8 +13,17 @@ export function encodeHomeFile(file: HomeFile): Uint8Array {
   return encodeCbor({ ...map, check: sha256(encodeCbor(map)) })
 }
 
-/** @throws BytesError, StateError EINTEGRITY */
+/** @throws StateError EINTEGRITY */
 export function decodeHomeFile(bytes: Uint8Array): HomeFile {
+  try {
+    return decode(bytes)
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error
+    throw new StateError('EINTEGRITY', `${homeFileName} is damaged: ${error.message}`, { cause: error })
+  }
+}
+
+function decode(bytes: Uint8Array): HomeFile {
   const { check, ...map } = decodeCborMap(bytes, ['format', 'store', 'anchor', 'check'])
   if (!equal(asBytes(check, 32), sha256(encodeCbor(map))))
     throw new StateError('EINTEGRITY', `${homeFileName} is damaged`)

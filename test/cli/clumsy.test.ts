@@ -1,7 +1,7 @@
 /** What a clumsy or hostile hand does to the command line, and what it is told. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, openSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { assertFails, Pair, Running, root, Scene } from './support.ts'
@@ -41,6 +41,61 @@ suite('what is typed', { timeout: 60_000 }, () => {
       readdirSync(scene.folder, 'latin1').filter(name => !/^(a|anchors|nonces|words)$/.test(name)),
       ['y\u00ff', 'z'],
     )
+  })
+
+  test('what an unset variable leaves is no name', async () => {
+    for (const args of [
+      ['state', 'put', '/state/x', ''],
+      ['state', 'get', '/state/x', '--out', ''],
+      ['send', '--to', '127.0.0.1:1', '--peer', 'bob', ''],
+      ['receive', '--listen', '127.0.0.1:0', '--from', 'bob', '--out', ''],
+    ])
+      assertFails(await scene.run([...args, '--home', 'a']), {
+        exit: 2,
+        code: 'cli/USAGE',
+        error: /is empty/,
+      })
+  })
+
+  test('a directory as standard input is not taken for nothing at all', async () => {
+    await scene.ok('state', 'put', '/state/kept', 'words', '--home', 'a')
+    assertFails(await typed('"$0" state put /state/kept - --home a < .'), {
+      exit: 2,
+      code: 'cli/USAGE',
+      error: /standard input is a directory/,
+    })
+    assert.equal(await scene.ok('state', 'get', '/state/kept', '--home', 'a'), 'words\n')
+  })
+
+  test('no home or anchor is made inside another one', async () => {
+    const [store = ''] = readdirSync(scene.path('anchors'))
+    for (const [home, anchor, error] of [
+      ['a/b', 'anchors', /the home would lie inside the home .*\/a$/m],
+      ['a/deep/er', 'anchors', /the home would lie inside the home .*\/a$/m],
+      ['b', 'a', /the anchor would lie inside the home .*\/a, so every copy/],
+      ['b', 'a/deep/er', /the anchor would lie inside the home .*\/a, so every copy/],
+      [`anchors/${store}/b`, 'elsewhere', /the home would lie inside an anchor/],
+    ] as const) {
+      const outcome = await scene.run(['init', '--home', home, '--anchor', anchor, '--profile', 'dev'])
+      assertFails(outcome, { exit: 2, code: 'cli/USAGE' })
+      assert.match(outcome.stderr.replace(/ \[.*/, ''), error)
+    }
+    assert.deepEqual(readdirSync(scene.path('a')), ['home.cbor', 'segments'])
+  })
+
+  test('a home file that does not parse is called damaged', async () => {
+    const file = scene.path('a/home.cbor')
+    const whole = readFileSync(file)
+    for (const bytes of [Buffer.alloc(0), Buffer.alloc(9000), whole.subarray(0, 50), Buffer.from('x')]) {
+      writeFileSync(file, bytes)
+      assertFails(await scene.run(['id', '--home', 'a']), {
+        exit: 3,
+        code: 'state/EINTEGRITY',
+        error: /home\.cbor is damaged/,
+      })
+    }
+    writeFileSync(file, whole)
+    await scene.ok('id', '--home', 'a')
   })
 
   test('the hint to make a home names the place that was asked for', async () => {
