@@ -8,10 +8,11 @@ import {
   establish,
   finished,
   hashOf,
+  keyedBy,
   otherwise,
   plainPayload,
+  prove,
   receive,
-  sealFlight,
   withShare,
 } from './handshaking.ts'
 import { parseAbort, parseServerHello, version } from './hello.ts'
@@ -20,14 +21,13 @@ import {
   checkSignature,
   encodeClientParameters,
   encodeIdentity,
-  encodeProof,
   encodeSelection,
   parseIdentityMessage,
   parseServerParameters,
   serverProof,
 } from './proof.ts'
 import { refusal } from './reasons.ts'
-import { binder, handshakeKeys, modeStream, purposes, transcriptHash } from './schedule.ts'
+import { binder, modeStream, purposes } from './schedule.ts'
 import type {
   ClientHandshaking,
   ClientSigning,
@@ -38,7 +38,7 @@ import type {
   HandshakeEvent,
   Step,
 } from './state.ts'
-import { newTraffic, type Traffic } from './traffic.ts'
+import type { Traffic } from './traffic.ts'
 
 /** The client's half of the handshake (docs/spec/channel.md section 3). */
 export function stepClient(state: ClientHandshaking, event: HandshakeEvent): Step {
@@ -94,23 +94,9 @@ function readHello(state: ClientWaitsHello, frame: Frame): Step {
   if (hello.version !== version || hello.mode !== modeStream || suite === undefined)
     throw refusal(52, 'an answer that was not offered')
   const transcript = [...state.transcript, message.whole]
-  const { kdf } = suite
   const shared = withShare(() => suite.kem.decapsulate(state.pair, hello.ciphertext))
-  const derived = handshakeKeys(kdf, suite.id, shared, transcriptHash(kdf, transcript))
-  const { clientKey, serverKey, ...keys } = derived
-  return {
-    state: {
-      name: 'client-waits-proof',
-      config: state.config,
-      suite,
-      transcript,
-      keys,
-      send: newTraffic(clientKey, hello.sessionId, 0, 1),
-      receive: newTraffic(serverKey, hello.sessionId, 0, 1),
-      authenticated: false,
-    },
-    actions: [],
-  }
+  const keyed = keyedBy('client', suite, transcript, shared, hello.sessionId)
+  return { state: { name: 'client-waits-proof', config: state.config, ...keyed }, actions: [] }
 }
 
 function readProof(state: ClientWaitsProof, plaintext: Uint8Array, traffic: Traffic): Step {
@@ -151,18 +137,7 @@ function askSignature(state: ClientVerifying): Step<ClientSigning> {
 }
 
 function sendProof(state: ClientSigning, signature: Uint8Array): Step<ClientWaitsDone> {
-  const signed = [...state.flight, encodeProof('CSIG', checkSignature(signature))]
-  const mac = finished(state, state.keys.clientFinished, ...signed)
-  const whole = [...signed, encodeProof('CFIN', mac)]
-  const { bytes, traffic } = sealFlight(state, whole)
   const { flight: _, ...rest } = state
-  return {
-    state: {
-      ...rest,
-      name: 'client-waits-done',
-      send: traffic,
-      transcript: [...state.transcript, ...whole],
-    },
-    actions: [{ kind: 'send', bytes }],
-  }
+  const { bytes, ...said } = prove(state, signature, state.keys.clientFinished, ['CSIG', 'CFIN'])
+  return { state: { ...rest, ...said, name: 'client-waits-done' }, actions: [{ kind: 'send', bytes }] }
 }

@@ -1,11 +1,23 @@
 import { concat, equal } from '../bytes/bytes.ts'
 import { KemError } from '../crypto/kem.ts'
 import { equalSecrets, type Secret } from '../crypto/secret.ts'
+import type { Suite } from '../crypto/suite.ts'
 import { closedByPeer, end, parseClose, refuse, unexpected } from './close.ts'
 import { type Frame, frameTypes, isPlain, noSession } from './frame.ts'
+import { checkSignature, encodeProof } from './proof.ts'
 import { refusal } from './reasons.ts'
-import { transcriptHash } from './schedule.ts'
-import type { CommonEvent, HandshakeEvent, Handshaking, Keyed, Next, Step } from './state.ts'
+import { handshakeKeys, transcriptHash } from './schedule.ts'
+import type {
+  ClientSigning,
+  CommonEvent,
+  HandshakeEvent,
+  Handshaking,
+  Keyed,
+  Next,
+  Role,
+  ServerSigning,
+  Step,
+} from './state.ts'
 import { admit, newTraffic, open, seal, type Traffic } from './traffic.ts'
 
 /** What both roles do alike before a session stands. */
@@ -81,6 +93,35 @@ function peerSpoke(state: KeyedState, frame: Frame): Step {
 
 export function sealFlight(state: KeyedState, flight: readonly Uint8Array[]) {
   return seal(state.suite.aead, state.send, frameTypes.handshake, concat(...flight))
+}
+
+/** From SHLO on there are keys. Takes ownership of `shared`. */
+export function keyedBy(
+  role: Role,
+  suite: Suite,
+  transcript: readonly Uint8Array[],
+  shared: Secret,
+  sessionId: Uint8Array,
+): Keyed {
+  const hellos = transcriptHash(suite.kdf, transcript)
+  const { clientKey, serverKey, ...keys } = handshakeKeys(suite.kdf, suite.id, shared, hellos)
+  const client = newTraffic(clientKey, sessionId, 0, 1)
+  const server = newTraffic(serverKey, sessionId, 0, 1)
+  const [send, receive] = role === 'client' ? [client, server] : [server, client]
+  return { suite, transcript, keys, send, receive, authenticated: false }
+}
+
+/** A flight that its signature and its MAC complete, sealed; and what its sender has said with it. */
+export function prove(
+  state: ClientSigning | ServerSigning,
+  signature: Uint8Array,
+  key: Secret,
+  [signed, mac]: readonly ['CSIG', 'CFIN'] | readonly ['SSIG', 'SFIN'],
+) {
+  const said = [...state.flight, encodeProof(signed, checkSignature(signature))]
+  const whole = [...said, encodeProof(mac, finished(state, key, ...said))]
+  const { bytes, traffic } = sealFlight(state, whole)
+  return { bytes, send: traffic, transcript: [...state.transcript, ...whole] }
 }
 
 export function hashOf(state: Keyed, ...more: readonly Uint8Array[]): Uint8Array {

@@ -9,8 +9,10 @@ import {
   establish,
   finished,
   hashOf,
+  keyedBy,
   otherwise,
   plainPayload,
+  prove,
   receive,
   sealFlight,
   withShare,
@@ -31,13 +33,12 @@ import {
   checkSignature,
   clientProof,
   encodeIdentity,
-  encodeProof,
   encodeServerParameters,
   parseClientParameters,
   parseIdentityMessage,
 } from './proof.ts'
 import { refusal } from './reasons.ts'
-import { handshakeKeys, modeStream, purposes, transcriptHash } from './schedule.ts'
+import { modeStream, purposes } from './schedule.ts'
 import type {
   HandshakeEvent,
   ServerHandshaking,
@@ -46,7 +47,7 @@ import type {
   ServerWaitsProof,
   Step,
 } from './state.ts'
-import { newTraffic, type Traffic } from './traffic.ts'
+import type { Traffic } from './traffic.ts'
 
 /** The server's half of the handshake (docs/spec/channel.md section 3). */
 export function stepServer(state: ServerHandshaking, event: HandshakeEvent): Step {
@@ -93,7 +94,6 @@ function readHello(state: ServerWaitsHello, frame: Frame): Step {
     .map(id => config.suites.find(known => known.id === id))
     .find(known => known?.kem.publicBytes === hello.publicKey.length)
   if (suite === undefined || !hello.modes.includes(modeStream)) return abort(state, 12)
-  const { kdf } = suite
   const { ciphertext, shared } = withShare(() => suite.kem.encapsulate(hello.publicKey))
   const sessionId = newSessionId(config.entropy)
   const random = config.entropy.bytes(randomBytes)
@@ -106,31 +106,16 @@ function readHello(state: ServerWaitsHello, frame: Frame): Step {
     ciphertext,
   })
   const transcript = [message.whole, answer]
-  const derived = handshakeKeys(kdf, suite.id, shared, transcriptHash(kdf, transcript))
-  const { clientKey, serverKey, ...keys } = derived
+  const keyed = keyedBy('server', suite, transcript, shared, sessionId)
   const flight = [
     encodeServerParameters(config.limits.dataBytesMax),
     encodeIdentity('SIDENT', config.identity),
   ]
   return {
-    state: {
-      name: 'server-signing',
-      config,
-      suite,
-      transcript,
-      keys,
-      send: newTraffic(serverKey, sessionId, 0, 1),
-      receive: newTraffic(clientKey, sessionId, 0, 1),
-      authenticated: false,
-      flight,
-    },
+    state: { name: 'server-signing', config, ...keyed, flight },
     actions: [
       { kind: 'send', bytes: plainFrame(answer) },
-      {
-        kind: 'sign',
-        purpose: purposes.server,
-        payload: transcriptHash(kdf, [...transcript, ...flight]),
-      },
+      { kind: 'sign', purpose: purposes.server, payload: hashOf(keyed, ...flight) },
     ],
   }
 }
@@ -149,19 +134,9 @@ function newSessionId(entropy: Entropy): Uint8Array {
 }
 
 function sendProof(state: ServerSigning, signature: Uint8Array): Step<ServerWaitsProof> {
-  const signed = [...state.flight, encodeProof('SSIG', checkSignature(signature))]
-  const whole = [...signed, encodeProof('SFIN', finished(state, state.keys.serverFinished, ...signed))]
-  const { bytes, traffic } = sealFlight(state, whole)
   const { flight: _, ...rest } = state
-  return {
-    state: {
-      ...rest,
-      name: 'server-waits-proof',
-      send: traffic,
-      transcript: [...state.transcript, ...whole],
-    },
-    actions: [{ kind: 'send', bytes }],
-  }
+  const { bytes, ...said } = prove(state, signature, state.keys.serverFinished, ['SSIG', 'SFIN'])
+  return { state: { ...rest, ...said, name: 'server-waits-proof' }, actions: [{ kind: 'send', bytes }] }
 }
 
 function readProof(state: ServerWaitsProof, plaintext: Uint8Array, traffic: Traffic): Step {

@@ -1,4 +1,4 @@
-import { concat, utf8 } from '../bytes/bytes.ts'
+import { utf8 } from '../bytes/bytes.ts'
 import { Writer } from '../bytes/writer.ts'
 import { hmacSha256, hmacSha512, sha256, sha512 } from './hash.ts'
 import { Secret } from './secret.ts'
@@ -59,9 +59,4 @@ function kdf(
       return new Secret(out)
     },
   }
-}
-
-/** Joins fields so that no two different lists give the same bytes: u32 length before each. */
-export function framed(...fields: readonly Uint8Array[]): Uint8Array {
-  return concat(...fields.flatMap(field => [new Writer(4).u32(field.length).done(), field]))
 }

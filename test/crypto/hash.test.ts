@@ -5,7 +5,7 @@ import { hmac } from '@noble/hashes/hmac.js'
 import * as noble from '@noble/hashes/sha2.js'
 import { concat, equal, fromHex, hex, utf8 } from '../../src/bytes/bytes.ts'
 import { hmacSha256, hmacSha512, sha256, sha512 } from '../../src/crypto/hash.ts'
-import { expandLabel, framed, hkdfSha256, hkdfSha512 } from '../../src/crypto/kdf.ts'
+import { expandLabel, hkdfSha256, hkdfSha512 } from '../../src/crypto/kdf.ts'
 import { Secret } from '../../src/crypto/secret.ts'
 import { randomFrom } from './random.ts'
 
@@ -122,10 +122,4 @@ test('a label or a context that does not fit its length byte is refused, not cut
   assert.equal(expandLabel(hkdfSha512, key, 'x'.repeat(250), new Uint8Array(255)).length, 64)
   assert.throws(() => expandLabel(hkdfSha512, key, 'x'.repeat(251), new Uint8Array(0)), /does not fit/)
   assert.throws(() => expandLabel(hkdfSha512, key, 'x', new Uint8Array(256)), /does not fit/)
-})
-
-test('framing keeps apart what concatenation would join', () => {
-  assert.notDeepEqual(framed(utf8('ab'), utf8('c')), framed(utf8('a'), utf8('bc')))
-  assert.equal(hex(framed(utf8('ab'), utf8(''))), '00000002616200000000')
-  assert.equal(framed().length, 0)
 })
