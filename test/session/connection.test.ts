@@ -93,6 +93,29 @@ suite('a connection', () => {
     await client.close(0)
   })
 
+  test('takes flights 2 and 3 in one piece, and SDONE with the first data behind it', async () => {
+    const [client, server] = [await end(clientSite, 'client'), await end(serverSite, 'server')]
+    const held: Uint8Array[] = []
+    let count = 0
+    const meddle: WireOptions['meddle'] = (chunk, from) => {
+      if (from === 'left') return [chunk]
+      held.push(chunk)
+      return ++count % 2 === 1 ? [] : [Buffer.concat(held.splice(0))]
+    }
+    const pair = wirePair({ clock, meddle })
+    const accepting = accept(server, pair.right).then(async its => {
+      await its.send(Buffer.from('at once'))
+      return its
+    })
+    const ours = await connect(client, pair.left)
+    assert.equal(String(Buffer.from((await ours.receive()) ?? [])), 'at once')
+    assert.equal(count, 4)
+    pair.cut()
+    await accepting
+    await client.running.close()
+    await server.running.close()
+  })
+
   test('a plaintext over the limit is refused and the connection is as it was', async () => {
     const { client, server } = await met(await end(clientSite, 'client'), await end(serverSite, 'server'))
     await assert.rejects(client.send(new Uint8Array(65_537)), { code: 'channel/TOO_LARGE' })
