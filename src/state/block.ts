@@ -13,6 +13,9 @@ import { limits } from './limits.ts'
  */
 const headBytes = 2 + 2 + 4
 const deletes = 0xffff
+/** In the number of the scope: records that an older group put first, each with that group's number. */
+const carriedBit = 0x8000
+export const scopesMax = carriedBit - 1
 export const sealedOverheadBytes = aes256gcm.tagBytes
 
 /** A scope's data key and the slot it hangs on. `id` is fresh for each scope, so a slot may be used again. */
@@ -27,6 +30,8 @@ export type Put = {
   readonly scope: ScopeKey
   readonly envelope: Uint8Array
   readonly payload: Uint8Array
+  /** Of a record that is carried: the number of the group that put it first. */
+  readonly generation?: number
 }
 
 export type Operation = Put | { readonly kind: 'delete'; readonly path: string }
@@ -40,13 +45,22 @@ export type Block = {
 }
 
 export type Placed =
-  | { readonly kind: 'put'; readonly path: string; readonly block: Block; readonly index: number }
+  | {
+      readonly kind: 'put'
+      readonly path: string
+      readonly block: Block
+      readonly index: number
+      /** Plaintext bytes: envelope and payload. */
+      readonly length: number
+      /** The number of the group that put it first, where that is an older one. */
+      readonly generation: number | undefined
+    }
   | { readonly kind: 'delete'; readonly path: string }
 
 /** A block that is to be written: its head, and for puts the plaintext to be sealed. */
 export type Unsealed = {
   readonly head: Uint8Array
-  readonly paths: readonly string[]
+  readonly operations: readonly Operation[]
   readonly scope: ScopeKey | undefined
   readonly plaintext: Uint8Array
 }
@@ -63,12 +77,13 @@ export function cutBlocks(operations: readonly Operation[], scopes: Map<ScopeKey
   for (let start = 0; start < operations.length; ) {
     const first = operations[start]
     const scope = first?.kind === 'put' ? first.scope : undefined
+    const carried = isCarried(first)
     if (scope !== undefined && !scopes.has(scope)) scopes.set(scope, scopes.size)
     let end = start
     let bytes = 0
     for (let next = operations[end]; next !== undefined; next = operations[end]) {
       const size = next.kind === 'put' ? recordBytes(next) : 0
-      if ((next.kind === 'put' ? next.scope : undefined) !== scope) break
+      if ((next.kind === 'put' ? next.scope : undefined) !== scope || isCarried(next) !== carried) break
       if (end > start && bytes + size > limits.blockBytesMax) break
       bytes += size
       end++
@@ -109,25 +124,49 @@ export function parseHead(reader: Reader): {
   readonly scope: number | undefined
   readonly paths: string[]
   readonly lengths: number[]
+  /** Of carried records; else empty. */
+  readonly generations: number[]
   readonly sealedLength: number
 } {
-  const scope = reader.u16()
+  const kind = reader.u16()
+  const isDeletes = kind === deletes
+  const carried = !isDeletes && (kind & carriedBit) !== 0
   const count = reader.u16()
   const sealedLength = reader.u32()
   const paths: string[] = []
   const lengths: number[] = []
+  const generations: number[] = []
   let plaintext = 0
   for (let i = 0; i < count; i++) {
     const pathLength = reader.u8()
     const length = reader.u32()
+    if (carried) generations.push(reader.u64())
     const name = reader.bytes(pathLength)
     paths.push(Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1'))
     lengths.push(length)
     plaintext += length
   }
-  const expected = scope === deletes ? 0 : plaintext + sealedOverheadBytes
+  const expected = isDeletes ? 0 : plaintext + sealedOverheadBytes
   if (count === 0 || sealedLength !== expected) throw new BytesError('block of an impossible length')
-  return { scope: scope === deletes ? undefined : scope, paths, lengths, sealedLength }
+  return { scope: isDeletes ? undefined : kind & ~carriedBit, paths, lengths, generations, sealedLength }
+}
+
+/**
+ * Opens all records of a block, by way of `openSecret` since some may be keys. They are views into one secret, which
+ * the caller wipes. @throws SealError, BytesError
+ */
+export async function openRecords(
+  scopeKey: Secret,
+  block: Block,
+  bytes: Uint8Array,
+): Promise<{ readonly whole: Secret; readonly records: readonly Opened[] }> {
+  const reader = new Reader(bytes)
+  const { lengths } = parseHead(reader)
+  const head = bytes.subarray(0, reader.offset)
+  using key = blockKey(scopeKey, block.scope)
+  const whole = await openSecret(key, nonce(block.index), head, reader.rest())
+  const plaintext = new Reader(whole.bytes)
+  return { whole, records: lengths.map(length => split(plaintext.bytes(length))) }
 }
 
 /** Opens one record of a block, given the block's bytes. @throws SealError, BytesError */
@@ -176,21 +215,27 @@ function blockOf(
   place: number | undefined,
   bytes: number,
 ): Unsealed {
-  const heads = operations.reduce((sum, { path }) => sum + 5 + path.length, headBytes)
+  const carried = isCarried(operations[0])
+  const heads = operations.reduce((sum, { path }) => sum + 5 + (carried ? 8 : 0) + path.length, headBytes)
   const head = new Writer(heads)
-  head.u16(place ?? deletes).u16(operations.length)
+  head.u16(place === undefined ? deletes : carried ? place | carriedBit : place).u16(operations.length)
   head.u32(scope === undefined ? 0 : bytes + sealedOverheadBytes)
   const plaintext = new Writer(bytes)
   for (const operation of operations) {
     head.u8(operation.path.length).u32(operation.kind === 'put' ? recordBytes(operation) : 0)
+    if (operation.kind === 'put' && operation.generation !== undefined) head.u64(operation.generation)
     head.bytes(Buffer.from(operation.path, 'latin1'))
     if (operation.kind === 'put')
       plaintext.u16(operation.envelope.length).bytes(operation.envelope).bytes(operation.payload)
   }
-  return { head: head.done(), paths: operations.map(({ path }) => path), scope, plaintext: plaintext.done() }
+  return { head: head.done(), operations, scope, plaintext: plaintext.done() }
 }
 
-function recordBytes(put: Put): number {
+function isCarried(operation: Operation | undefined): boolean {
+  return operation?.kind === 'put' && operation.generation !== undefined
+}
+
+export function recordBytes(put: Pick<Put, 'envelope' | 'payload'>): number {
   return 2 + put.envelope.length + put.payload.length
 }
 

@@ -13,8 +13,10 @@ import {
   type Operation,
   type Placed,
   parseHead,
+  recordBytes,
   type ScopeKey,
   type ScopeTag,
+  scopesMax,
   sealBlock,
   sealedOverheadBytes,
 } from './block.ts'
@@ -27,7 +29,7 @@ import { limits } from './limits.ts'
  */
 const magic = utf8('PAWLGRP1')
 const format = 1
-const headerBytes = 136
+export const groupHeaderBytes = 136
 /** The numbers of scopes and blocks, which follow the header. */
 const countsBytes = 2 + 2
 const scopeBytes = 2 + 16 + 32
@@ -71,11 +73,11 @@ export function sealGroup(group: {
       sum + head.length + (scope === undefined ? 0 : plaintext.length + sealedOverheadBytes) + hashBytes,
     0,
   )
-  const length = headerBytes + countsBytes + scopes.size * scopeBytes + body + macBytes
+  const length = groupHeaderBytes + countsBytes + scopes.size * scopeBytes + body + macBytes
   // What no reader would take must not be written, let alone acknowledged.
-  if (length > limits.groupBytesMax || operations.length > limits.groupRecordsMax)
+  if (length > limits.groupBytesMax || operations.length > limits.groupRecordsMax || scopes.size > scopesMax)
     throw new RangeError('a group over its bounds')
-  const padded = Math.ceil(length / limits.sectorBytes) * limits.sectorBytes
+  const padded = paddedLength({ length })
   const writer = new Writer(padded)
   writer.bytes(magic).u16(format).u16(0).u32(operations.length).u32(length)
   writer.u64(generation).u64(group.confirmed)
@@ -96,11 +98,16 @@ export function sealGroup(group: {
     const offset = writer.length
     const sealing = unsealed.scope && keys.get(unsealed.scope)
     writer.bytes(unsealed.head)
-    if (sealing === undefined) for (const path of unsealed.paths) placed.push({ kind: 'delete', path })
+    if (sealing === undefined)
+      for (const { path } of unsealed.operations) placed.push({ kind: 'delete', path })
     else {
       writer.bytes(sealBlock(sealing.key, index, unsealed))
       const block = { scope: sealing.tag, index, offset, length: writer.length - offset }
-      for (const [at, path] of unsealed.paths.entries()) placed.push({ kind: 'put', path, block, index: at })
+      for (const [at, put] of unsealed.operations.entries())
+        if (put.kind === 'put') {
+          const { path, generation: first } = put
+          placed.push({ kind: 'put', path, block, index: at, length: recordBytes(put), generation: first })
+        }
     }
     hashes.push(sha256(writer.done().subarray(offset)))
   }
@@ -114,22 +121,27 @@ export function sealGroup(group: {
   return { bytes: writer.done(), generation, after, placed }
 }
 
+/** What a group takes in its segment: whole sectors. */
+export function paddedLength({ length }: { readonly length: number }): number {
+  return Math.ceil(length / limits.sectorBytes) * limits.sectorBytes
+}
+
 /** A group's header if one stands at the start of `bytes`; its own CRC, so a bad length is never followed. */
 export function parseGroupHeader(bytes: Uint8Array): GroupHeader | undefined {
-  if (bytes.length < headerBytes || !equal(bytes.subarray(0, 8), magic)) return undefined
-  const reader = new Reader(bytes.subarray(8, headerBytes))
+  if (bytes.length < groupHeaderBytes || !equal(bytes.subarray(0, 8), magic)) return undefined
+  const reader = new Reader(bytes.subarray(8, groupHeaderBytes))
   const known = reader.u16() === format && reader.u16() === 0
   const records = reader.u32()
   const length = reader.u32()
   if (
-    new Reader(bytes.subarray(headerBytes - 4, headerBytes)).u32() !==
-    crc32(bytes.subarray(0, headerBytes - 4))
+    new Reader(bytes.subarray(groupHeaderBytes - 4, groupHeaderBytes)).u32() !==
+    crc32(bytes.subarray(0, groupHeaderBytes - 4))
   )
     return undefined
   if (!known) throw new BytesError('group of an unknown format')
   const generation = reader.u64()
   const confirmed = reader.u64()
-  const fits = length >= headerBytes + countsBytes + macBytes && length <= limits.groupBytesMax
+  const fits = length >= groupHeaderBytes + countsBytes + macBytes && length <= limits.groupBytesMax
   if (!fits || records > limits.groupRecordsMax || generation < 1 || confirmed >= generation) return undefined
   const [storeId, rootBefore, salt] = [reader.bytes(32), reader.bytes(32), reader.bytes(32)]
   return { records, length, generation, confirmed, storeId, rootBefore, salt }
@@ -145,8 +157,8 @@ export function authenticLeaf(
   macKey: Secret,
 ): Uint8Array | undefined {
   if (bytes.length < header.length) return undefined
-  const counts = new Reader(bytes.subarray(headerBytes, headerBytes + countsBytes))
-  const blocksAt = headerBytes + countsBytes + counts.u16() * scopeBytes
+  const counts = new Reader(bytes.subarray(groupHeaderBytes, groupHeaderBytes + countsBytes))
+  const blocksAt = groupHeaderBytes + countsBytes + counts.u16() * scopeBytes
   const macAt = header.length - macBytes
   const trailerAt = macAt - counts.u16() * hashBytes
   if (blocksAt > trailerAt) return undefined
@@ -161,7 +173,7 @@ export function authenticLeaf(
  */
 export function placeRecords(bytes: Uint8Array, header: GroupHeader): Placed[] {
   const reader = new Reader(bytes.subarray(0, header.length - macBytes))
-  reader.bytes(headerBytes)
+  reader.bytes(groupHeaderBytes)
   const scopeCount = reader.u16()
   const blockCount = reader.u16()
   const scopes: ScopeTag[] = []
@@ -185,7 +197,13 @@ export function placeRecords(bytes: Uint8Array, header: GroupHeader): Placed[] {
       throw new BytesError('block of a scope that is not named')
     const block: Block | undefined = scope && { scope, index, offset, length: reader.offset - offset }
     for (const [at, path] of head.paths.entries())
-      placed.push(block === undefined ? { kind: 'delete', path } : { kind: 'put', path, block, index: at })
+      if (block === undefined) placed.push({ kind: 'delete', path })
+      else {
+        const [length = 0, first] = [head.lengths[at], head.generations[at]]
+        if (first !== undefined && (first < 1 || first >= header.generation))
+          throw new BytesError('a carried record of a later group')
+        placed.push({ kind: 'put', path, block, index: at, length, generation: first })
+      }
   }
   if (placed.length !== header.records) throw new BytesError('a group with another number of records')
   reader.bytes(blockCount * hashBytes)

@@ -10,10 +10,12 @@ import { join, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/an
 import { NoKeeper } from '../keeper/none.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
 import type { Placed } from './block.ts'
+import { Committer } from './committer.ts'
 import { type Config, configPath, decodeConfig } from './config.ts'
 import { StateError, stateError } from './error.ts'
 import { decodeHomeFile, homeFileName } from './home-file.ts'
-import { Journal } from './journal.ts'
+import { decodeJournalStart, Journal } from './journal.ts'
+import { journalPath } from './path.ts'
 import { type Found, Records } from './records.ts'
 import { inFlightMax, type Replayed, replay, type Visit } from './replay.ts'
 import { decodeScope, type Scope, Scopes, scopePrefix } from './scopes.ts'
@@ -63,6 +65,7 @@ export async function openHome(world: World, home: string, anchorBase?: string):
       newest.push({ generation: header.generation, placed })
       if (newest.length > inFlightMax) newest.shift()
     })
+    const start = await journalStart(records, replayed)
     const config = decodeConfig((await records.get(configPath)).payload)
     if (config.keeper === 'file') refuseRollback(replayed, held)
 
@@ -85,20 +88,11 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     }
     refuseMisfits(await loadScopes(records, scopes))
 
-    const store = new Store({
-      ...keys,
-      journal,
-      keeper,
-      records,
-      scopes,
-      end,
-      mark,
-      clock,
-      entropy,
-      release,
-      config,
-    })
+    const committer = new Committer({ ...keys, journal, keeper, records, entropy, end, mark })
+    const parts = { config, storeId, committer, journal, source, records, scopes, clock, entropy, release }
+    const store = new Store(parts)
     for (const scope of scopes.shredding()) await store.finishShredding(scope)
+    while ((journal.oldest?.after ?? start + 1) <= start) await journal.giveUpOldest()
     return store
   } catch (error) {
     await release().catch(() => {}) // what went wrong first is what is told
@@ -174,6 +168,7 @@ async function look(world: World, home: string, anchorBase: string | undefined):
     const keys = journalKeys(anchor.storeKey, storeId)
     const visit: Visit = (header, placed, at) => records.apply(header.generation, placed, at)
     const replayed = await replay(disk, directory, keys, anchor.mark, visit, upTo)
+    await journalStart(records, replayed)
     const config = decodeConfig((await records.get(configPath)).payload)
     if (config.keeper === 'file') refuseRollback(replayed, anchor.mark)
     const misfits = await loadScopes(records, scopes)
@@ -202,6 +197,14 @@ function recordsOf(source: SegmentFiles, scopes: Scopes): Records {
     read: (at, length) => source.read(at, length),
     scopeKey: async scope => (await scopes.key(scope)).key,
   })
+}
+
+/** Where the journal begins; what lies before it is left over from a compaction. @throws StateError EINTEGRITY */
+async function journalStart(records: Records, { segments }: Replayed): Promise<number> {
+  const start = records.has(journalPath) ? decodeJournalStart((await records.get(journalPath)).payload) : 0
+  if (!segments.some(({ header, length }) => length !== undefined && header.before.size === start))
+    throw new StateError('EINTEGRITY', `the journal begins at group ${start + 1}, but no segment does`)
+  return start
 }
 
 /** Takes the scopes in, drops the records of dead ones, and answers whose slot is not what the journal says. */

@@ -1,8 +1,11 @@
+import { BytesError } from '../bytes/bytes.ts'
+import { asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import type { Frontier } from '../bytes/merkle.ts'
-import type { Disk, File } from '../host/disk.ts'
+import { type Disk, DiskError, type File } from '../host/disk.ts'
 import type { SealedGroup } from './group.ts'
 import { limits } from './limits.ts'
 import type { Replayed, WholeGroup } from './replay.ts'
+import { Reserve } from './reserve.ts'
 import {
   createSegment,
   type JournalKeys,
@@ -13,6 +16,33 @@ import {
 } from './segment.ts'
 
 /**
+ * What a group may take of the reserve when the disk is full: nothing, some (it deletes only), or all of it (it is
+ * part of giving up a segment or a scope).
+ */
+export type ReserveUse = 'nothing' | 'some' | 'all'
+
+/** The record at `journalPath`: the size of the tree before the first group that is needed. */
+export function encodeJournalStart(size: number): Uint8Array {
+  return encodeCbor({ format: 1, size })
+}
+
+/** @throws BytesError */
+export function decodeJournalStart(bytes: Uint8Array): number {
+  const map = decodeCborMap(bytes, ['format', 'size'])
+  if (map.format !== 1) throw new BytesError('journal record of an unknown format')
+  return asCount(map.size)
+}
+
+/** A segment in the order of the tree. */
+type Segment = {
+  readonly number: number
+  /** The size of the tree before its first group. */
+  readonly before: number
+  /** What its file takes; of the newest one, what is written of it. */
+  length: number
+}
+
+/**
  * The append side of the journal: where the next group goes, and that there is room for it. One group is written at
  * a time; `append` returns when it is on stable storage.
  */
@@ -21,32 +51,36 @@ export class Journal {
   readonly #directory: string
   readonly #keys: JournalKeys
   readonly #reads: SegmentFiles
+  readonly #reserve: Reserve
+  /** Oldest first; the last is the one that is written to. */
+  readonly #segments: Segment[]
   #file: File
-  #segment: number
-  /** Where the next group goes. */
-  #offset: number
-  /** The file is zeros from `#offset` to here. */
+  /** The file is zeros from where the last segment is written to, to here. */
   #length: number
+  /** The length of the longest segment but the newest. */
+  #longestOlder = 0
   /** The next segment may have its name already: nothing more may be appended to this one. */
   #leaving = false
 
-  private constructor(
-    disk: Disk,
-    directory: string,
-    keys: JournalKeys,
-    reads: SegmentFiles,
-    file: File,
-    at: Location,
-    length: number,
-  ) {
-    this.#reads = reads
-    this.#disk = disk
-    this.#directory = directory
-    this.#keys = keys
-    this.#file = file
-    this.#segment = at.segment
-    this.#offset = at.offset
-    this.#length = length
+  private constructor(parts: {
+    readonly disk: Disk
+    readonly directory: string
+    readonly keys: JournalKeys
+    readonly reads: SegmentFiles
+    readonly reserve: Reserve
+    readonly segments: Segment[]
+    readonly file: File
+    readonly length: number
+  }) {
+    this.#disk = parts.disk
+    this.#directory = parts.directory
+    this.#keys = parts.keys
+    this.#reads = parts.reads
+    this.#reserve = parts.reserve
+    this.#segments = parts.segments
+    this.#measure()
+    this.#file = parts.file
+    this.#length = parts.length
   }
 
   /** A new journal holding one group, its file and name synced; nothing stays open. */
@@ -70,11 +104,13 @@ export class Journal {
     doubtful: readonly WholeGroup[],
     reads: SegmentFiles,
   ): Promise<{ readonly journal: Journal; readonly moved: readonly Location[] }> {
-    let at: Location = replayed.end
-    let length = replayed.end.length
+    const segments: Segment[] = []
+    for (const { header, length } of replayed.segments)
+      if (length !== undefined) segments.push({ number: header.number, before: header.before.size, length })
+    let { length } = replayed.end
     const moved: Location[] = []
     if (doubtful.length > 0 || !replayed.end.clean) {
-      const number = at.segment + 1
+      const number = replayed.end.segment + 1
       const before = doubtful[0]?.before ?? replayed.tree
       const header = { number, storeId: keys.storeId, before }
       const groups = doubtful.map(group => group.bytes)
@@ -85,46 +121,112 @@ export class Journal {
         offset += group.length
       }
       // Segments that an earlier open made and that now hold nothing.
-      for (const old of replayed.segments)
+      for (const { header: old } of replayed.segments)
         if (old.before.size >= before.size) await disk.unlink(segmentPath(directory, old.number))
-      at = { segment: number, offset: made.end }
+      while ((segments.at(-1)?.before ?? -1) >= before.size) segments.pop()
+      segments.push({ number, before: before.size, length: made.end })
       length = made.length
     } else {
+      const last = segments.at(-1)
+      if (last !== undefined) last.length = replayed.end.offset
       // Whoever made the newest segment may have been killed before its name was durable.
       await disk.syncDirectory(directory)
     }
-    const file = await disk.open(segmentPath(directory, at.segment), { access: 'write', durable: true })
-    return { journal: new Journal(disk, directory, keys, reads, file, at, length), moved }
+    const newest = segments.at(-1)
+    if (newest === undefined) throw new TypeError('a journal has a segment')
+    const reserve = await Reserve.find(disk, directory)
+    const path = segmentPath(directory, newest.number)
+    const file = await disk.open(path, { access: 'write', durable: true })
+    return { journal: new Journal({ disk, directory, keys, reads, reserve, segments, file, length }), moved }
   }
 
-  /** Whether a group of `bytes` has its place already. */
-  fits(bytes: number): boolean {
-    return !this.#leaving && this.#offset + bytes <= this.#length
+  /** What the segments take, in bytes. */
+  get bytes(): number {
+    return this.#segments.reduce((sum, { length }) => sum + length, 0)
+  }
+
+  /** The oldest segment, unless it is the only one: its number, and the sizes of the tree before and after it. */
+  get oldest(): { readonly number: number; readonly before: number; readonly after: number } | undefined {
+    const [first, second] = this.#segments
+    if (first === undefined || second === undefined) return undefined
+    return { number: first.number, before: first.before, after: second.before }
+  }
+
+  /** Oldest first; `after` of the newest one is without bound. */
+  get segments(): { readonly number: number; readonly before: number; readonly after: number }[] {
+    return this.#segments.map(({ number, before }, at) => {
+      return { number, before, after: this.#segments[at + 1]?.before ?? Number.POSITIVE_INFINITY }
+    })
+  }
+
+  /** Whether a group of `bytes` has its place already. Only what frees space may do without the whole reserve. */
+  fits(bytes: number, use: ReserveUse): boolean {
+    const room = !this.#leaving && this.#newest.length + bytes <= this.#length
+    return room && (use !== 'nothing' || this.#reserve.length >= this.#reserveWanted(0))
   }
 
   /**
    * Makes sure that a group of `bytes` fits, growing the segment or starting the next one. Called with no group
    * being written, so a new segment is never named before the groups in front of it are durable.
+   * `use`: what it may take of the reserve when the disk is full: what compaction needs is kept from all others.
    * @throws DiskError `full`: nothing has changed and it may be tried again
    */
-  async reserve(bytes: number, before: Frontier): Promise<void> {
-    if (this.fits(bytes)) return
-    const holdsGroups = this.#offset > segmentHeaderBytes
-    if (this.#leaving || (holdsGroups && this.#offset + bytes > limits.segmentBytesMax))
+  async reserve(bytes: number, before: Frontier, use: ReserveUse): Promise<void> {
+    // Ahead, so that it is not lengthened with every group.
+    if (use === 'nothing') await this.#reserve.ensure(this.#reserveWanted(bytes + limits.growBytes))
+    await this.#withReserve(bytes, use, () => this.#makeRoom(bytes, before))
+  }
+
+  /** Starts the next segment, so that all older ones can be given up. @throws DiskError `full` */
+  roll(before: Frontier): Promise<void> {
+    return this.#withReserve(0, 'all', () => this.#roll(before))
+  }
+
+  async #withReserve(bytes: number, use: ReserveUse, act: () => Promise<void>): Promise<void> {
+    try {
+      await act()
+    } catch (error) {
+      const full = error instanceof DiskError && error.code === 'full'
+      if (!full || use === 'nothing') throw error
+      const wanted = bytes + 2 * limits.growBytes
+      const kept = use === 'all' ? 0 : this.#reserveWanted(0) - 2 * limits.growBytes
+      if (!(await this.#reserve.give(wanted, kept))) throw error
+      await act()
+    }
+  }
+
+  async #makeRoom(bytes: number, before: Frontier): Promise<void> {
+    const room = () => !this.#leaving && this.#newest.length + bytes <= this.#length
+    if (room()) return
+    const holdsGroups = this.#newest.length > segmentHeaderBytes
+    if (this.#leaving || (holdsGroups && this.#newest.length + bytes > limits.segmentBytesMax))
       await this.#roll(before)
-    if (this.fits(bytes)) return
-    const zeros = new Uint8Array(Math.max(limits.growBytes, this.#offset + bytes - this.#length))
+    if (room()) return
+    const zeros = new Uint8Array(Math.max(limits.growBytes, this.#newest.length + bytes - this.#length))
     await this.#file.write(zeros, this.#length)
     this.#length += zeros.length
   }
 
   /** Writes one group into its reserved place; on stable storage when this returns. */
   async append(group: SealedGroup): Promise<Location> {
-    const at = { segment: this.#segment, offset: this.#offset }
-    if (!this.fits(group.bytes.length)) throw new TypeError('group written without a reserved place')
-    this.#offset += group.bytes.length // at once: whether the next one fits is asked while this one is written
+    const newest = this.#newest
+    const at = { segment: newest.number, offset: newest.length }
+    if (this.#leaving || newest.length + group.bytes.length > this.#length)
+      throw new TypeError('group written without a reserved place')
+    newest.length += group.bytes.length // at once: whether the next one fits is asked while this one is written
     await this.#file.write(group.bytes, at.offset)
     return at
+  }
+
+  /** Unlinks the oldest segment, of which nothing is needed any more. One at a time, so that no crash leaves a gap. */
+  async giveUpOldest(): Promise<void> {
+    const [oldest] = this.#segments
+    if (oldest === undefined || this.#segments.length === 1) throw new TypeError('the last segment stays')
+    await this.#reads.forget(oldest.number)
+    await this.#unlink(segmentPath(this.#directory, oldest.number))
+    await this.#disk.syncDirectory(this.#directory)
+    this.#segments.shift()
+    this.#measure()
   }
 
   /** Cuts off the zeros ahead, so that every byte of a closed journal is a byte that is checked. */
@@ -145,7 +247,7 @@ export class Journal {
   /** Safe to repeat after a failure, since no group is appended in between. */
   async #roll(before: Frontier): Promise<void> {
     this.#leaving = true
-    const number = this.#segment + 1
+    const number = this.#newest.number + 1
     const header = { number, storeId: this.#keys.storeId, before }
     const made = await createSegment(this.#disk, this.#directory, header, this.#keys, [])
     const file = await this.#disk.open(segmentPath(this.#directory, number), {
@@ -155,14 +257,43 @@ export class Journal {
     await this.#trim()
     await this.#file.close()
     this.#file = file
-    this.#segment = number
-    this.#offset = made.end
+    this.#segments.push({ number, before: before.size, length: made.end })
+    this.#measure()
     this.#length = made.length
     this.#leaving = false
   }
 
+  /** It may be gone already: an earlier try was, and only could not be synced. */
+  async #unlink(path: string): Promise<void> {
+    try {
+      await this.#disk.unlink(path)
+    } catch (error) {
+      if (!(error instanceof DiskError && error.code === 'missing')) throw error
+    }
+  }
+
+  #measure(): void {
+    this.#longestOlder = this.#segments.slice(0, -1).reduce((max, { length }) => Math.max(max, length), 0)
+  }
+
+  get #newest(): Segment {
+    const newest = this.#segments.at(-1)
+    if (newest === undefined) throw new TypeError('a journal has a segment')
+    return newest
+  }
+
+  /**
+   * As much as carrying the longest segment takes, were all of it live and the newest one longer by `more`, and
+   * something that deletes may use up. A journal that has much of its first zeros left needs none.
+   */
+  #reserveWanted(more: number): number {
+    if (this.#segments.length === 1 && this.#newest.length < limits.growBytes / 2) return 0
+    const longest = Math.max(this.#longestOlder, this.#newest.length + more)
+    return Math.ceil(longest * 1.25) + 3 * limits.growBytes
+  }
+
   async #trim(): Promise<void> {
-    await this.#file.truncate(this.#offset)
+    await this.#file.truncate(this.#newest.length)
     await this.#file.sync()
   }
 }

@@ -12,9 +12,13 @@ export const limits = {
   blockBytesMax: 64 * 1024,
   /** No later write touches a committed sector (docs/spec/journal.md). */
   sectorBytes: 4096,
-  segmentBytesMax: 32 * 1024 * 1024,
+  segmentBytesMax: 8 * 1024 * 1024,
+  /** A longer one is refused unread. */
+  segmentBytesRead: 64 * 1024 * 1024,
   /** How much a segment grows by at a time, filled with zeros ahead of use. */
   growBytes: 1024 * 1024,
+  /** How much compaction carries at a time, between what callers commit. */
+  carryBytes: 256 * 1024,
 } as const
 
 /** Room for a batch: what a group offers less its header, scope table, trailer and MAC at their largest. */

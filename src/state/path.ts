@@ -3,6 +3,8 @@ import { limits } from './limits.ts'
 
 /** Records of the product itself; no subject may write there. */
 export const ownPrefix = '/pawl/'
+/** Where the journal begins (docs/spec/journal.md, "Compaction"). */
+export const journalPath = `${ownPrefix}journal`
 /** What applications write. */
 export const statePrefix = '/state/'
 

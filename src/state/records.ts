@@ -5,8 +5,15 @@ import { type Envelope, verify } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
 import type { Location } from './segment.ts'
 
-/** A live record: which group put it, and which record it is of which block. */
-type Entry = { readonly group: Group; readonly block: Block; readonly index: number }
+/** A live record: which record it is of which block of which group. */
+type Entry = {
+  readonly group: Group
+  readonly block: Block
+  readonly index: number
+  readonly length: number
+  /** Of a carried record; else it is the group's own. */
+  readonly generation: number | undefined
+}
 
 /** Shared by the entries of one group. */
 type Group = { readonly generation: number; readonly at: Location }
@@ -19,9 +26,13 @@ export type RecordSource = {
   scopeKey(scope: ScopeTag): Promise<Secret>
 }
 
+/** What a record takes besides its path and its plaintext: its head, and its share of block and group. */
+const overheadBytes = 16
+
 /** The live records of a journal: what each path holds now, opened on demand. */
 export class Records {
   readonly #entries = new Map<string, Entry>()
+  #liveBytes = 0
   readonly #source: RecordSource
 
   constructor(source: RecordSource) {
@@ -32,18 +43,36 @@ export class Records {
   apply(generation: number, placed: readonly Placed[], at: Location): void {
     const group = { generation, at }
     for (const record of placed)
-      if (record.kind === 'delete') this.#entries.delete(record.path)
-      else this.#entries.set(record.path, { group, block: record.block, index: record.index })
+      if (record.kind === 'delete') this.#drop(record.path)
+      else {
+        const { path, block, index, length, generation: first } = record
+        const before = this.#entries.get(path)
+        this.#liveBytes += length - (before === undefined ? -overheadBytes - path.length : before.length)
+        this.#entries.set(path, { group, block, index, length, generation: first })
+      }
+  }
+
+  /** What the live records would take up in a journal that held nothing else, in bytes; an estimate. */
+  get liveBytes(): number {
+    return this.#liveBytes
+  }
+
+  /** Whether this record, of the group that lies there, is what its path holds now. */
+  isLive(record: Placed, at: Location): boolean {
+    if (record.kind === 'delete') return false
+    const entry = this.#entries.get(record.path)
+    if (entry === undefined || entry.index !== record.index || entry.block.index !== record.block.index)
+      return false
+    return entry.group.at.segment === at.segment && entry.group.at.offset === at.offset
   }
 
   /** Every record of a scope is gone, whatever the journal still holds. */
   forget(scopeId: Uint8Array): void {
-    for (const [path, entry] of this.#entries)
-      if (equal(entry.block.scope.id, scopeId)) this.#entries.delete(path)
+    for (const [path, entry] of this.#entries) if (equal(entry.block.scope.id, scopeId)) this.#drop(path)
   }
 
   keep(isLive: (scope: ScopeTag) => boolean): void {
-    for (const [path, entry] of this.#entries) if (!isLive(entry.block.scope)) this.#entries.delete(path)
+    for (const [path, entry] of this.#entries) if (!isLive(entry.block.scope)) this.#drop(path)
   }
 
   has(path: string): boolean {
@@ -67,7 +96,7 @@ export class Records {
       return {
         payload: Uint8Array.from(payload),
         envelope: verify(envelope, payload),
-        generation: entry.group.generation,
+        generation: entry.generation ?? entry.group.generation,
       }
     } catch (error) {
       // Replaced or destroyed while it was being read.
@@ -89,6 +118,13 @@ export class Records {
       if (this.#entries.get(path) !== entry) return this.getSecret(path)
       throw stateError(error)
     }
+  }
+
+  #drop(path: string): void {
+    const entry = this.#entries.get(path)
+    if (entry === undefined) return
+    this.#liveBytes -= entry.length + overheadBytes + path.length
+    this.#entries.delete(path)
   }
 
   #read({ group, block }: Entry): Promise<Uint8Array> {

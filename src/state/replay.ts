@@ -5,7 +5,7 @@ import type { Disk } from '../host/disk.ts'
 import type { Mark } from '../mark/mark.ts'
 import type { Placed } from './block.ts'
 import { StateError } from './error.ts'
-import { authenticLeaf, type GroupHeader, parseGroupHeader, placeRecords } from './group.ts'
+import { authenticLeaf, type GroupHeader, paddedLength, parseGroupHeader, placeRecords } from './group.ts'
 import { limits } from './limits.ts'
 import {
   type JournalKeys,
@@ -24,12 +24,15 @@ export type Replayed = {
   readonly confirmed: number
   /** The root over the first `mark.number` groups, if there are as many. */
   readonly rootAtMark: Uint8Array | undefined
-  readonly segments: readonly SegmentHeader[]
+  readonly segments: readonly FoundSegment[]
   /** Where the next group would go, and whether only zeros lie there. */
   readonly end: Location & { readonly clean: boolean; readonly length: number }
   /** The newest groups, byte for byte: more than can be in flight, so all that may have to be written again. */
   readonly newest: readonly WholeGroup[]
 }
+
+/** A segment that is there, and how long its file is; `undefined` for one that was not read: it is superseded. */
+export type FoundSegment = { readonly header: SegmentHeader; readonly length: number | undefined }
 
 /** A group byte for byte, and the tree in front of it. */
 export type WholeGroup = { readonly before: Frontier; readonly bytes: Uint8Array; readonly at: Location }
@@ -55,28 +58,28 @@ export async function replay(
 ): Promise<Replayed> {
   const { numbers } = await damage(() => listSegments(disk, directory))
   if (numbers.length === 0) throw new StateError('EINTEGRITY', `no journal in ${directory}`)
-  let tree: Frontier = emptyFrontier
   let confirmed = 0
-  let rootAtMark = mark.number === 0 ? root(sha256, tree) : undefined
-  const segments: SegmentHeader[] = []
   const newest: WholeGroup[] = []
   let end = { segment: 0, offset: 0, clean: true, length: 0 }
 
   const files = await Promise.all(numbers.map(number => readHeader(disk, directory, number, keys)))
   const inUse = files.filter((file, at) => !isSuperseded(file, files.slice(at + 1)))
-  segments.push(...files)
+  let tree: Frontier = inUse[0]?.before ?? emptyFrontier
+  let rootAtMark = mark.number === tree.size ? root(sha256, tree) : undefined
+  const lengths = new Map<number, number>()
   for (const [at, header] of inUse.entries()) {
     const next = inUse[at + 1]
-    if (at === 0 ? header.before.size !== 0 : !sameTree(header.before, tree))
+    if (!sameTree(header.before, tree))
       throw new StateError('EINTEGRITY', `segment ${header.number} does not follow the one before it`)
     const bytes = await readWhole(disk, segmentPath(directory, header.number))
+    lengths.set(header.number, bytes.length)
     let offset = segmentHeaderBytes
     // A segment ends where the next one begins in the tree; what lies behind that was given up by an earlier open.
     while (tree.size < Math.min(upTo, next?.before.size ?? upTo)) {
       const group = readGroup(bytes.subarray(offset), keys, tree)
       if (group === undefined) break
       const at = { segment: header.number, offset }
-      newest.push({ before: tree, bytes: bytes.slice(offset, offset + group.padded), at })
+      newest.push({ before: tree, bytes: bytes.subarray(offset, offset + group.padded), at })
       if (newest.length > inFlightMax) newest.shift()
       tree = append(sha256, tree, group.leaf)
       confirmed = Math.max(confirmed, group.header.confirmed)
@@ -93,6 +96,7 @@ export async function replay(
       refuseLoss(bytes, offset, keys, tree, confirmed, mark)
     }
   }
+  const segments = files.map(header => ({ header, length: lengths.get(header.number) }))
   return { tree, confirmed, rootAtMark, segments, end, newest }
 }
 
@@ -148,7 +152,7 @@ function readGroup(bytes: Uint8Array, keys: JournalKeys, tree: Frontier): Group 
   const header = headerAt(bytes)
   if (header === undefined || header.generation !== tree.size + 1) return undefined
   if (!equal(header.storeId, keys.storeId) || !equal(header.rootBefore, root(sha256, tree))) return undefined
-  const padded = Math.ceil(header.length / limits.sectorBytes) * limits.sectorBytes
+  const padded = paddedLength(header)
   if (bytes.length < padded || !isZero(bytes.subarray(header.length, padded))) return undefined
   const leaf = authenticLeaf(bytes, header, keys.macKey)
   if (leaf === undefined) return undefined
@@ -196,7 +200,7 @@ async function readWhole(disk: Disk, path: string): Promise<Uint8Array> {
   const file = await disk.open(path, { access: 'read' })
   try {
     const { size } = await file.stat()
-    if (size > 2 * limits.segmentBytesMax)
+    if (size > limits.segmentBytesRead)
       throw new StateError('EINTEGRITY', `${path} is larger than a segment can be`)
     const bytes = new Uint8Array(size)
     return bytes.subarray(0, await file.read(bytes, 0))

@@ -6,6 +6,7 @@ import { hmacSha256, sha256 } from '../crypto/hash.ts'
 import { equalSecrets, type Secret } from '../crypto/secret.ts'
 import { type Disk, DiskError, type File } from '../host/disk.ts'
 import { limits } from './limits.ts'
+import { reserveName } from './reserve.ts'
 
 /**
  * docs/spec/journal.md, "Segment": one journal file. Its first sector says where in the tree its groups begin; it
@@ -82,6 +83,7 @@ export async function listSegments(
       const digits = namePattern.exec(name)?.[1]
       if (digits !== undefined) numbers.push(Number(digits))
       else if (name.endsWith(unfinishedSuffix)) unfinished.push(`${directory}/${name}`)
+      else if (name === reserveName) continue
       else throw new BytesError(`${directory}/${name} does not belong here`)
     }
   } catch (error) {
@@ -145,6 +147,16 @@ export class SegmentFiles {
     if ((await file.read(bytes, at.offset)) !== length)
       throw new BytesError(`segment ${at.segment} is shorter than it was`)
     return bytes
+  }
+
+  /** A segment that is being given up is not read any more. */
+  async forget(segment: number): Promise<void> {
+    const opening = this.#open.get(segment)
+    this.#open.delete(segment)
+    await opening?.then(
+      file => file.close(),
+      () => {},
+    )
   }
 
   async close(): Promise<void> {

@@ -1,20 +1,21 @@
 import { equal } from '../bytes/bytes.ts'
-import type { Rooted } from '../bytes/merkle.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
-import { DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
-import type { Keeper, Mark } from '../mark/mark.ts'
+import type { Mark } from '../mark/mark.ts'
 import { type Operation, operationBytes } from './block.ts'
+import type { Committer } from './committer.ts'
+import { type Carried, Compaction } from './compaction.ts'
 import type { Config } from './config.ts'
 import { type Meta, wrap } from './envelope.ts'
-import { StateError, stateError } from './error.ts'
-import { type SealedGroup, sealGroup } from './group.ts'
-import type { Journal } from './journal.ts'
+import { StateError } from './error.ts'
+import { historyOf, type PastChange } from './history.ts'
+import { encodeJournalStart, type Journal } from './journal.ts'
 import { batchBytesMax, limits } from './limits.ts'
-import { checkPath, checkStatePath } from './path.ts'
+import { checkPath, checkStatePath, journalPath } from './path.ts'
 import type { Found, Records } from './records.ts'
 import { decodeScope, defaultScope, encodeScope, type Scope, type Scopes, scopePath } from './scopes.ts'
+import type { SegmentFiles } from './segment.ts'
 
 /** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
 export type Change =
@@ -26,45 +27,32 @@ export type Change =
     }
   | { readonly delete: string }
 
-type Waiting = {
-  readonly operations: readonly Operation[]
-  readonly bytes: number
-  /** Runs in the same instant as the index change, before any reader can look. */
-  readonly committed: ((generation: number) => void) | undefined
-  readonly resolve: (generation: number) => void
-  readonly reject: (error: unknown) => void
-}
-
 export type StoreParts = {
   readonly config: Config
   readonly storeId: Uint8Array
-  readonly macKey: Secret
+  readonly committer: Committer
   readonly journal: Journal
-  readonly keeper: Keeper
+  readonly source: SegmentFiles
   readonly records: Records
   readonly scopes: Scopes
-  /** The journal's tree. */
-  readonly end: Rooted
-  /** What the keeper has confirmed. */
-  readonly mark: Mark
   readonly clock: Clock
   readonly entropy: Entropy
   /** Releases what lies under the store: keeper, anchor and lock. */
   readonly release: () => Promise<void>
 }
 
-/**
- * An open state store. Every change is acknowledged in one order: state durable, then mark advanced, then the index
- * changes and the caller hears yes (S3, S5, D2).
- */
+/** A batch waits for one step of compaction, and for one more for each so many bytes of it. */
+const paceBytes = 64 * 1024
+
+/** An open state store: what its records are, who may no longer be put to, and what it gives up by itself. */
 export class Store {
   readonly #parts: StoreParts
-  #salt: Uint8Array
-  #end: Rooted
-  #mark: Mark
-  #waiting: Waiting[] = []
-  #running: Promise<void> | undefined
-  #poison: unknown
+  readonly #compaction: Compaction
+  #compacting: Promise<void> | undefined
+  /** The part of it that is under way. */
+  #step: Promise<void> | undefined
+  /** Why nothing is given up any more: the oldest segment is damaged, or the disk failed. */
+  #compactionFailure: unknown
   #closed = false
   #closing: Promise<void> | undefined
   /** Scopes are made and destroyed one at a time: two at once would meet on one slot. */
@@ -74,10 +62,15 @@ export class Store {
 
   constructor(parts: StoreParts) {
     this.#parts = parts
-    // Fresh for this run: two runs never seal under one key, and two clones never arrive at one head.
-    this.#salt = parts.entropy.bytes(32)
-    this.#end = parts.end
-    this.#mark = parts.mark
+    const { journal, records, source, scopes } = parts
+    this.#compaction = new Compaction({
+      journal,
+      records,
+      source,
+      scopeKey: scope => scopes.key(scope),
+      carry: carried => this.#carry(carried),
+      begin: size => this.#begin(size),
+    })
   }
 
   get config(): Config {
@@ -90,7 +83,7 @@ export class Store {
 
   /** The newest mark that the keeper has confirmed: nothing shown by this store lies beyond it. */
   get mark(): Mark {
-    return this.#mark
+    return this.#parts.committer.mark
   }
 
   /**
@@ -123,12 +116,13 @@ export class Store {
         'E2BIG',
         `a batch is at most ${batchBytesMax} bytes and ${limits.groupRecordsMax} records`,
       )
+    if (this.#isOver(3)) await this.#pace(bytes)
     this.#refuseIfUnusable()
     for (const operation of operations) if (operation.kind === 'put') this.#refuseIfGone(operation.scope)
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ operations, bytes, committed, resolve, reject })
-      this.#running ??= this.#run()
-    })
+    const use = changes.every(change => 'delete' in change) ? 'some' : 'nothing'
+    const generation = await this.#parts.committer.submit({ operations, bytes, use, committed })
+    this.#compactIfWorthwhile()
+    return generation
   }
 
   async get(path: string): Promise<Found> {
@@ -193,9 +187,10 @@ export class Store {
   async #close(): Promise<void> {
     await this.#scopeChanges
     this.#closed = true
-    await this.#running
+    await this.#compacting
+    await this.#parts.committer.idle()
     try {
-      if (this.#poison === undefined) await this.#parts.journal.close()
+      if (this.#parts.committer.poison === undefined) await this.#parts.journal.close()
       else await this.#parts.journal.abandon()
     } finally {
       this.#parts.scopes.dispose()
@@ -209,12 +204,105 @@ export class Store {
     return done
   }
 
+  /**
+   * Everything the journal still has of a path, oldest first; compaction takes away what is overwritten and deleted.
+   * @throws StateError EINTEGRITY
+   */
+  async history(path: string): Promise<PastChange[]> {
+    this.#refuseIfClosed()
+    const { journal, source, scopes } = this.#parts
+    return historyOf(checkPath(path), {
+      journal,
+      source,
+      scopeKey: async scope => (scopes.isLive(scope) ? (await scopes.key(scope)).key : undefined),
+      upTo: this.mark.number,
+    })
+  }
+
+  /**
+   * Gives up every segment there is, so that the journal holds only what is live. Bounded steps, between which others
+   * commit; it may be left off at any point, by a crash too, and begun again.
+   * @throws StateError EINTEGRITY (a segment is damaged), ENOSPC
+   */
+  async compact(): Promise<void> {
+    this.#refuseIfUnusable()
+    await this.#compacting
+    const { committer, journal } = this.#parts
+    await committer.submit({ operations: [], bytes: 0, use: 'all', roll: true })
+    const last = journal.segments.at(-1)?.number ?? 0
+    this.#compactWhile(() => (journal.oldest?.number ?? last) < last)
+    await this.#compacting
+    if (this.#compactionFailure !== undefined) throw this.#compactionFailure
+  }
+
+  #compactIfWorthwhile(): void {
+    const worthwhile = () => this.#isOver(2)
+    if (this.#compactionFailure === undefined && worthwhile()) this.#compactWhile(worthwhile)
+  }
+
+  #isOver(times: number): boolean {
+    const { journal, records } = this.#parts
+    return journal.bytes > times * (records.liveBytes + limits.segmentBytesMax)
+  }
+
+  /** Who writes faster than segments are given up waits for a step or more: the journal stays bounded. */
+  async #pace(bytes: number): Promise<void> {
+    for (let steps = 1 + bytes / paceBytes; steps >= 1; steps--) {
+      if (this.#step === undefined || !this.#isOver(3)) return
+      await this.#step.catch(() => {}) // told by `compact`
+    }
+  }
+
+  #compactWhile(worthwhile: () => boolean): void {
+    const { committer, journal } = this.#parts
+    const usable = () => !this.#closed && committer.poison === undefined
+    const run = async () => {
+      this.#compactionFailure = undefined
+      try {
+        while (usable() && journal.oldest !== undefined && worthwhile()) {
+          this.#step = this.#compaction.step()
+          await this.#step
+        }
+      } catch (error) {
+        if (usable()) this.#compactionFailure = error
+      } finally {
+        this.#step = undefined
+        this.#compacting = undefined
+      }
+    }
+    this.#compacting ??= run()
+  }
+
+  async #carry(carried: readonly Carried[]): Promise<void> {
+    this.#refuseIfUnusable()
+    const isLive = new Map<Operation, () => boolean>()
+    let bytes = 0
+    for (const { put, isLive: live } of carried) {
+      if (this.#isGone(put.scope)) continue
+      isLive.set(put, live)
+      bytes += operationBytes(put)
+    }
+    const isWanted = (operation: Operation) => isLive.get(operation)?.() ?? false
+    await this.#parts.committer.submit({ operations: [...isLive.keys()], bytes, use: 'all', isWanted })
+  }
+
+  async #begin(size: number): Promise<void> {
+    await this.#commitOwn({ put: journalPath, payload: encodeJournalStart(size) }, 'all')
+  }
+
   async #commitScope(scope: Scope): Promise<void> {
-    const path = scopePath(scope.slot)
-    await this.commit([{ put: path, payload: encodeScope(scope) }], () => {
+    const put = { put: scopePath(scope.slot), payload: encodeScope(scope) }
+    await this.#commitOwn(put, scope.state === 'live' ? 'nothing' : 'all', () => {
       this.#parts.scopes.set(decodeScope(encodeScope(scope)))
       if (scope.state !== 'live') this.#parts.records.forget(scope.id)
     })
+  }
+
+  async #commitOwn(change: Change, use: 'nothing' | 'all', committed?: () => void): Promise<void> {
+    const operation = await this.#operation(change)
+    this.#refuseIfUnusable()
+    const bytes = operationBytes(operation)
+    await this.#parts.committer.submit({ operations: [operation], bytes, use, committed })
   }
 
   async #operation(change: Change): Promise<Operation> {
@@ -244,114 +332,20 @@ export class Store {
   }
 
   #refuseIfGone(scope: Pick<Scope, 'slot' | 'id'>): void {
+    if (this.#isGone(scope)) throw new StateError('ENOENT', 'the scope is being destroyed')
+  }
+
+  #isGone(scope: Pick<Scope, 'slot' | 'id'>): boolean {
     const doomed = this.#doomed !== undefined && equal(this.#doomed.id, scope.id)
-    if (doomed || !this.#parts.scopes.isLive(scope))
-      throw new StateError('ENOENT', 'the scope is being destroyed')
+    return doomed || !this.#parts.scopes.isLive(scope)
   }
 
   #refuseIfUnusable(): void {
-    if (this.#poison !== undefined)
-      throw new StateError('EPOISONED', 'an earlier write failed; close and open the store again', {
-        cause: this.#poison,
-      })
+    this.#parts.committer.refuseIfPoisoned()
     this.#refuseIfClosed()
   }
 
   #refuseIfClosed(): void {
     if (this.#closed) throw new StateError('EINVAL', 'the store is closed')
-  }
-
-  /** Group commit: while one group is being written the next is sealed; at most these two are in flight. */
-  async #run(): Promise<void> {
-    let finishing: Promise<void> = Promise.resolve()
-    for (;;) {
-      // Those who come while the last group is being written are served too, before this loop may end.
-      if (this.#waiting.length === 0) await finishing
-      if (this.#waiting.length === 0) break
-      await this.#gather()
-      const taken = this.#take()
-      let group: SealedGroup
-      try {
-        group = this.#seal(taken)
-      } catch (error) {
-        for (const batch of taken) batch.reject(error)
-        continue
-      }
-      try {
-        if (!this.#parts.journal.fits(group.bytes.length)) {
-          await finishing
-          await this.#parts.journal.reserve(group.bytes.length, this.#end.tree)
-        }
-      } catch (error) {
-        // A full disk is expected trouble: nothing was written and nothing is poisoned. The generation is sealed
-        // again, so under another salt: also the same changes, tried once more, must not repeat key and nonce.
-        this.#salt = this.#parts.entropy.bytes(32)
-        if (error instanceof DiskError && error.code === 'full')
-          for (const batch of taken) batch.reject(stateError(error))
-        else this.#fail(error, taken)
-        continue
-      }
-      this.#end = group.after
-      await finishing
-      finishing = this.#finish(group, taken)
-    }
-    this.#running = undefined
-  }
-
-  #seal(taken: readonly Waiting[]): SealedGroup {
-    return sealGroup({
-      operations: taken.flatMap(batch => batch.operations),
-      before: this.#end,
-      confirmed: this.#mark.number,
-      storeId: this.#parts.storeId,
-      salt: this.#salt,
-      macKey: this.#parts.macKey,
-    })
-  }
-
-  /** Who commits in the same turn shares the group: a disk that answers at once would else serve the first alone. */
-  async #gather(): Promise<void> {
-    for (let seen = 0; seen < this.#waiting.length; ) {
-      seen = this.#waiting.length
-      await undefined
-    }
-  }
-
-  #take(): Waiting[] {
-    let bytes = 0
-    let records = 0
-    let count = 0
-    for (const batch of this.#waiting) {
-      bytes += batch.bytes
-      records += batch.operations.length
-      if (count > 0 && (bytes > batchBytesMax || records > limits.groupRecordsMax)) break
-      count++
-    }
-    return this.#waiting.splice(0, count)
-  }
-
-  async #finish(group: SealedGroup, taken: readonly Waiting[]): Promise<void> {
-    try {
-      if (this.#poison !== undefined) throw this.#poison
-      const { generation, after } = group
-      const next: Mark = { domain: this.#mark.domain, number: generation, head: after.root }
-      const at = await this.#parts.journal.append(group) // a crash here leaves a torn tail, which open drops
-      await this.#parts.keeper.advance(this.#mark, next) // now no restore can hide it
-      this.#mark = next
-      this.#parts.records.apply(generation, group.placed, at) // only now may a reader see it
-      for (const batch of taken) batch.committed?.(generation)
-      for (const batch of taken) batch.resolve(generation)
-    } catch (error) {
-      this.#fail(error, taken)
-    }
-  }
-
-  /** After a failed write or sync nothing is known of what the disk holds: this process never writes again. */
-  #fail(error: unknown, taken: readonly Waiting[]): void {
-    this.#poison ??= error
-    const poisoned = new StateError('EPOISONED', 'the write failed; whether it took effect is unknown', {
-      cause: error,
-    })
-    for (const batch of [...taken, ...this.#waiting.splice(0)]) batch.reject(poisoned)
   }
 }

@@ -64,7 +64,8 @@ async function twoSegments(t: TestContext): Promise<Place> {
 test('any one file of a closed home deleted, cut short or emptied is refused', async t => {
   const { root, home } = await twoSegments(t)
   const whole = copy(home, join(root, 'whole'))
-  const names = filesIn(whole)
+  // The reserve holds nothing.
+  const names = filesIn(whole).filter(name => name !== 'segments/reserve')
   assert.deepEqual(names, ['home.cbor', 'segments/00000001.seg', 'segments/00000002.seg'])
   for (const name of names) {
     const file = join(home, name)

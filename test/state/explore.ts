@@ -22,8 +22,13 @@ import { plantDirectory } from '../simulator/surgery.ts'
 Object.assign(limits, { growBytes: 16_384, segmentBytesMax: 16_384 })
 
 /** One step of a history: what is asked of the store at once. Several changes lists are concurrent commits. */
-export type Step = { readonly name: string; readonly commits: readonly (readonly Change[])[] } | Shred
+export type Step =
+  | { readonly name: string; readonly commits: readonly (readonly Change[])[] }
+  | Shred
+  | Compact
 type Shred = { readonly name: string; readonly shred: string }
+/** Every segment is given up. */
+type Compact = { readonly name: string; readonly compact: true }
 
 const put = (path: string, value: string, scope?: string): Change => ({
   put: path,
@@ -41,6 +46,7 @@ export const steps: readonly Step[] = [
     commits: [[put('/state/a', 'a3')], [put('/state/b', 'b3')], [put('/state/a', 'a4')]],
   },
   { name: 'shred', shred: 'doomed' },
+  { name: 'compact', compact: true },
 ]
 
 /** What was promised: counts over the history's commits in order, and what recoveries have shown and put. */
@@ -149,6 +155,10 @@ async function perform(store: Store, step: Step, acks: Acks): Promise<void> {
     acks.acknowledged++
     return
   }
+  if ('compact' in step) {
+    await store.compact()
+    return
+  }
   acks.started += step.commits.length
   await Promise.all(
     step.commits.map(async changes => {
@@ -162,6 +172,7 @@ async function perform(store: Store, step: Step, acks: Acks): Promise<void> {
 function statesAfter(history: readonly Step[]): Model[] {
   const models: Model[] = [start]
   for (const step of history) {
+    if ('compact' in step) continue
     const lists = 'shred' in step ? [[{ delete: '/pawl/doomed/x' }]] : step.commits
     for (const changes of lists) {
       const model = new Map(models.at(-1))
@@ -196,6 +207,6 @@ function same(model: Model, found: Model, recovered: boolean): boolean {
 export function histories(length: number): readonly (readonly Step[])[] {
   if (length === 0) return [[]]
   return histories(length - 1).flatMap(history =>
-    steps.filter(step => !('shred' in step) || !history.includes(step)).map(step => [...history, step]),
+    steps.filter(step => 'commits' in step || !history.includes(step)).map(step => [...history, step]),
   )
 }

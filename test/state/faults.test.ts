@@ -69,7 +69,7 @@ test('a disk that is full when a segment is to be begun loses nothing, and a sma
   await withStore(
     home,
     async store => {
-      for (let i = 0; i < 31; i++) await store.putAtomic('/state/large', payload)
+      for (let i = 0; i < 7; i++) await store.putAtomic('/state/large', payload)
       fault.on = true
       for (let i = 0; i < 2; i++)
         await assert.rejects(store.putAtomic('/state/large', payload), coded('ENOSPC'))

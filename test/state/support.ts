@@ -121,7 +121,8 @@ export function filesWith(root: string, needle: Uint8Array): string[] {
 }
 
 export function segmentFiles(home: string): string[] {
-  return filesIn(join(home, 'segments')).map(name => join(home, 'segments', name))
+  const names = filesIn(join(home, 'segments')).filter(name => name.endsWith('.seg'))
+  return names.map(name => join(home, 'segments', name))
 }
 
 export function flip(path: string, position: number, mask = 0x10): void {

@@ -1,0 +1,245 @@
+import type { Rooted } from '../bytes/merkle.ts'
+import { DiskError } from '../host/disk.ts'
+import type { Entropy } from '../host/entropy.ts'
+import type { Keeper, Mark } from '../mark/mark.ts'
+import type { Operation } from './block.ts'
+import { StateError, stateError } from './error.ts'
+import { type SealedGroup, sealGroup } from './group.ts'
+import type { Journal, ReserveUse } from './journal.ts'
+import { batchBytesMax, limits } from './limits.ts'
+import type { Records } from './records.ts'
+import type { JournalKeys } from './segment.ts'
+
+/** Operations that are committed together. */
+export type Batch = {
+  readonly operations: readonly Operation[]
+  /** As docs/spec/journal.md counts them. */
+  readonly bytes: number
+  /** What it may take of the reserve when the disk is full. */
+  readonly use: ReserveUse
+  /** Asked when the group is sealed: an operation that is not wanted any more is left out. */
+  readonly isWanted?: (operation: Operation) => boolean
+  /** Runs in the same instant as the index change, before any reader can look. */
+  readonly committed?: ((generation: number) => void) | undefined
+  /** The next segment is begun first. */
+  readonly roll?: boolean
+}
+
+type Waiting = Batch & {
+  readonly resolve: (generation: number) => void
+  readonly reject: (error: unknown) => void
+}
+
+export type CommitterParts = JournalKeys & {
+  readonly journal: Journal
+  readonly keeper: Keeper
+  readonly records: Records
+  readonly entropy: Entropy
+  /** The journal's tree. */
+  readonly end: Rooted
+  /** What the keeper has confirmed. */
+  readonly mark: Mark
+}
+
+/**
+ * Group commit. Every batch is acknowledged in one order: state durable, then mark advanced, then the index changes
+ * and the caller hears yes (S3, S5, D2).
+ */
+export class Committer {
+  readonly #parts: CommitterParts
+  #salt: Uint8Array
+  #end: Rooted
+  #mark: Mark
+  #waiting: Waiting[] = []
+  /** What the group holds that is being written: not in the index yet. */
+  #inFlight: readonly Operation[] = []
+  #running: Promise<void> | undefined
+  #poison: unknown
+
+  constructor(parts: CommitterParts) {
+    this.#parts = parts
+    // Fresh for this run: two runs never seal under one key, and two clones never arrive at one head.
+    this.#salt = parts.entropy.bytes(32)
+    this.#end = parts.end
+    this.#mark = parts.mark
+  }
+
+  /** The newest mark that the keeper has confirmed: nothing shown lies beyond it. */
+  get mark(): Mark {
+    return this.#mark
+  }
+
+  /** The failure after which nothing is written any more. */
+  get poison(): unknown {
+    return this.#poison
+  }
+
+  /**
+   * Answers with the generation of the group that the batch went into.
+   * @throws StateError ENOSPC (nothing changed), EPOISONED (outcome unknown)
+   */
+  submit(batch: Batch): Promise<number> {
+    this.refuseIfPoisoned()
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ ...batch, resolve, reject })
+      this.#running ??= this.#run()
+    })
+  }
+
+  /** Returns when nothing is waiting and nothing in flight. */
+  async idle(): Promise<void> {
+    await this.#running
+  }
+
+  refuseIfPoisoned(): void {
+    if (this.#poison !== undefined)
+      throw new StateError('EPOISONED', 'an earlier write failed; close and open the store again', {
+        cause: this.#poison,
+      })
+  }
+
+  /** While one group is being written the next is sealed; at most these two are in flight. */
+  async #run(): Promise<void> {
+    let finishing: Promise<void> = Promise.resolve()
+    for (;;) {
+      // Those who come while the last group is being written are served too, before this loop may end.
+      if (this.#waiting.length === 0) await finishing
+      if (this.#waiting.length === 0) break
+      await this.#gather()
+      const taken = this.#take()
+      try {
+        if (taken.some(({ roll }) => roll)) {
+          await finishing
+          await this.#parts.journal.roll(this.#end.tree)
+        }
+      } catch (error) {
+        this.#refuse(error, taken)
+        continue
+      }
+      const operations = this.#wanted(taken)
+      if (operations.length === 0) {
+        await finishing
+        for (const batch of taken) batch.resolve(this.#mark.number)
+        continue
+      }
+      let group: SealedGroup
+      try {
+        group = this.#seal(operations)
+      } catch (error) {
+        for (const batch of taken) batch.reject(error)
+        continue
+      }
+      try {
+        const use = taken.reduce<ReserveUse>((least, batch) => lesser(least, batch.use), 'all')
+        if (!this.#parts.journal.fits(group.bytes.length, use)) {
+          await finishing
+          await this.#parts.journal.reserve(group.bytes.length, this.#end.tree, use)
+        }
+      } catch (error) {
+        this.#refuse(error, taken)
+        continue
+      }
+      this.#end = group.after
+      await finishing
+      this.#inFlight = operations
+      finishing = this.#finish(group, taken)
+    }
+    this.#running = undefined
+  }
+
+  #seal(operations: readonly Operation[]): SealedGroup {
+    return sealGroup({
+      operations,
+      before: this.#end,
+      confirmed: this.#mark.number,
+      storeId: this.#parts.storeId,
+      salt: this.#salt,
+      macKey: this.#parts.macKey,
+    })
+  }
+
+  /** Who commits in the same turn shares the group: a disk that answers at once would else serve the first alone. */
+  async #gather(): Promise<void> {
+    for (let seen = 0; seen < this.#waiting.length; ) {
+      seen = this.#waiting.length
+      await undefined
+    }
+  }
+
+  #take(): Waiting[] {
+    let bytes = 0
+    let records = 0
+    let count = 0
+    for (const batch of this.#waiting) {
+      bytes += batch.bytes
+      records += batch.operations.length
+      if (count > 0 && (bytes > batchBytesMax || records > limits.groupRecordsMax)) break
+      count++
+    }
+    return this.#waiting.splice(0, count)
+  }
+
+  /** What is carried lapses if its path was written to since, also by a group in flight or earlier in this one. */
+  #wanted(taken: readonly Waiting[]): readonly Operation[] {
+    if (taken.every(({ isWanted }) => isWanted === undefined))
+      return taken.flatMap(({ operations }) => operations)
+    const written = new Set(this.#inFlight.map(({ path }) => path))
+    const wanted: Operation[] = []
+    for (const { operations, isWanted } of taken)
+      for (const operation of operations) {
+        if (isWanted !== undefined && (written.has(operation.path) || !isWanted(operation))) continue
+        written.add(operation.path)
+        wanted.push(operation)
+      }
+    return wanted
+  }
+
+  async #finish(group: SealedGroup, taken: readonly Waiting[]): Promise<void> {
+    try {
+      if (this.#poison !== undefined) throw this.#poison
+      const { generation, after } = group
+      const next: Mark = { domain: this.#mark.domain, number: generation, head: after.root }
+      const at = await this.#parts.journal.append(group) // a crash here leaves a torn tail, which open drops
+      await this.#parts.keeper.advance(this.#mark, next) // now no restore can hide it
+      this.#mark = next
+      this.#parts.records.apply(generation, group.placed, at) // only now may a reader see it
+      this.#inFlight = []
+      for (const batch of taken) batch.committed?.(generation)
+      for (const batch of taken) batch.resolve(generation)
+    } catch (error) {
+      this.#fail(error, taken)
+    }
+  }
+
+  /** There is no room for a group of these, or making it failed. */
+  #refuse(error: unknown, taken: readonly Waiting[]): void {
+    // The generation is sealed again, so under another salt: also the same changes, tried once more, must not repeat
+    // key and nonce.
+    this.#salt = this.#parts.entropy.bytes(32)
+    if (!(error instanceof DiskError && error.code === 'full')) {
+      this.#fail(error, taken)
+      return
+    }
+    // A full disk is expected trouble: nothing was written and nothing is poisoned. Who frees space and only shared
+    // the group with those who need some is tried again without them.
+    const least = taken.reduce<ReserveUse>((use, batch) => lesser(use, batch.use), 'all')
+    const isRefused = (batch: Waiting) => batch.use === least
+    for (const batch of taken.filter(isRefused)) batch.reject(stateError(error))
+    this.#waiting.unshift(...taken.filter(batch => !isRefused(batch)))
+  }
+
+  /** After a failed write or sync nothing is known of what the disk holds: this process never writes again. */
+  #fail(error: unknown, taken: readonly Waiting[]): void {
+    this.#poison ??= error
+    const poisoned = new StateError('EPOISONED', 'the write failed; whether it took effect is unknown', {
+      cause: error,
+    })
+    for (const batch of [...taken, ...this.#waiting.splice(0)]) batch.reject(poisoned)
+  }
+}
+
+const uses = ['nothing', 'some', 'all'] as const
+
+function lesser(a: ReserveUse, b: ReserveUse): ReserveUse {
+  return uses.indexOf(a) < uses.indexOf(b) ? a : b
+}

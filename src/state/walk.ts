@@ -1,0 +1,30 @@
+import type { Placed } from './block.ts'
+import { StateError, stateError } from './error.ts'
+import { type GroupHeader, groupHeaderBytes, paddedLength, parseGroupHeader, placeRecords } from './group.ts'
+import type { Location, SegmentFiles } from './segment.ts'
+
+/** A group of an open journal, read again. */
+export type WalkedGroup = {
+  readonly at: Location
+  readonly header: GroupHeader
+  readonly bytes: Uint8Array
+  readonly placed: readonly Placed[]
+  readonly next: Location
+}
+
+/**
+ * The group that lies there, which opening or writing the journal has found authentic; its blocks are held against
+ * their hashes once more. @throws StateError EINTEGRITY
+ */
+export async function groupAt(source: SegmentFiles, at: Location, generation: number): Promise<WalkedGroup> {
+  try {
+    const header = parseGroupHeader(await source.read(at, groupHeaderBytes))
+    if (header === undefined || header.generation !== generation)
+      throw new StateError('EINTEGRITY', `group ${generation} in segment ${at.segment} is damaged`)
+    const bytes = await source.read(at, header.length)
+    const next = { segment: at.segment, offset: at.offset + paddedLength(header) }
+    return { at, header, bytes, placed: placeRecords(bytes, header), next }
+  } catch (error) {
+    throw stateError(error)
+  }
+}
