@@ -67,24 +67,18 @@ export class Inbox {
   }
 
   /**
-   * Takes in the message that stands at `before` of what its connection brings, and answers with the position after
-   * it; waits while too much is waiting. A number that is already here (from a connection that broke) is passed over.
-   * @throws MailboxError ROLLBACK if it does not follow what is here: two copies of the peer are sending
+   * Takes in the messages that stand at `before` of what its connection brings, and answers with the position after
+   * them; waits while too much is waiting. A number that is already here (from a connection that broke) is passed over.
+   * What comes in one call shares a batch.
+   * @throws MailboxError ROLLBACK if one does not follow what is here: two copies of the peer are sending
    */
-  async deliver(before: Position, message: Uint8Array): Promise<Position> {
-    const position = after(before, message)
-    if (before.next < this.#delivered.next) return position
-    if (before.next !== this.#delivered.next)
-      throw new BytesError(`message ${before.next} delivered where ${this.#delivered.next} was due`)
-    if (!equal(before.head, this.#delivered.head))
-      throw new MailboxError(
-        'ROLLBACK',
-        `message ${before.next} follows others than those received before it`,
-      )
-    this.#delivered = position
-    this.#waiting.push({ message, position })
-    this.#waitingBytes += message.length
-    this.#changes.announce()
+  async deliver(before: Position, messages: readonly Uint8Array[]): Promise<Position> {
+    let position = before
+    try {
+      for (const message of messages) position = this.#take(position, message)
+    } finally {
+      this.#changes.announce()
+    }
     await this.until(
       () =>
         this.#closed ||
@@ -100,7 +94,6 @@ export class Inbox {
   async *batches(): AsyncGenerator<Batch, void, undefined> {
     for (;;) {
       await this.until(() => this.#closed || (this.#waiting.length > 0 && this.#taken.length === 0))
-      await this.#gather()
       if (this.#failure !== undefined) throw this.#failure
       if (this.#closed) return
       const taken = this.#waiting.splice(0)
@@ -116,15 +109,6 @@ export class Inbox {
       } finally {
         if (isLeft) this.#putBack()
       }
-    }
-  }
-
-  /** The messages of one frame come one after another in the same turn: they share a batch, and its commit. */
-  async #gather(): Promise<void> {
-    for (let seen = 0, quiet = 0; quiet < quietTurns && !this.#closed; quiet++) {
-      await undefined
-      if (this.#waiting.length > seen) quiet = 0
-      seen = this.#waiting.length
     }
   }
 
@@ -153,6 +137,22 @@ export class Inbox {
   /** Resolves once `done` holds; asked again after every change. */
   until(done: () => boolean): Promise<void> {
     return this.#changes.until(done)
+  }
+
+  #take(before: Position, message: Uint8Array): Position {
+    const position = after(before, message)
+    if (before.next < this.#delivered.next) return position
+    if (before.next !== this.#delivered.next)
+      throw new BytesError(`message ${before.next} delivered where ${this.#delivered.next} was due`)
+    if (!equal(before.head, this.#delivered.head))
+      throw new MailboxError(
+        'ROLLBACK',
+        `message ${before.next} follows others than those received before it`,
+      )
+    this.#delivered = position
+    this.#waiting.push({ message, position })
+    this.#waitingBytes += message.length
+    return position
   }
 
   /** One after another, so that nothing is accepted twice and nothing is passed over. */
@@ -185,9 +185,6 @@ export class Inbox {
     this.#changes.announce()
   }
 }
-
-/** Turns of the microtask queue that a delivery takes, and some more. */
-const quietTurns = 16
 
 function inboxPath(peer: Uint8Array): string {
   return `/pawl/mailbox/${base64url(peer)}/in`

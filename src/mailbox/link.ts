@@ -48,24 +48,24 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
   const watches = [inbox.watch(wakeUp), outbox.watch(wakeUp)]
   const run = async () => {
     while (!stopped) {
-      const packer = new FramePacker()
-      if (isDue || inbox.accepted.next > acknowledged) {
-        packer.acknowledgement(inbox.accepted)
-        acknowledged = inbox.accepted.next
-        isDue = false
+      isDue ||= inbox.accepted.next > acknowledged
+      if (!isDue && outbox.message(cursor) === undefined) {
+        await new Promise<void>(resolve => {
+          wake = resolve
+        })
+        continue
       }
+      const packer = new FramePacker()
+      if (isDue) packer.acknowledgement(inbox.accepted)
+      acknowledged = inbox.accepted.next
+      isDue = false
       for (let bytes = 0; bytes < limits.burstBytes; cursor++) {
         const message = outbox.message(cursor)
         if (message === undefined) break
         packer.message(cursor, message)
         bytes += message.length
       }
-      const frames = packer.take()
-      for (const frame of frames) await connection.send(frame)
-      if (frames.length > 0) continue
-      await new Promise<void>(resolve => {
-        wake = resolve
-      })
+      for (const frame of packer.take()) await connection.send(frame)
     }
   }
   const done = run()
@@ -92,23 +92,28 @@ async function receiveAll(
 ): Promise<void> {
   const assembler = new Assembler(expected.next)
   let position = expected
-  let bytes = 0
-  for (;;) {
+  for (let bytes = 0; ; ) {
     const plaintext = await connection.receive()
     if (plaintext === undefined) return
-    for (const item of parseItems(plaintext)) {
-      if (item.kind === 'acknowledgement') {
-        mailbox.outbox.acknowledge(item.position)
-        heard()
-        continue
+    const whole: Uint8Array[] = []
+    try {
+      for (const item of parseItems(plaintext)) {
+        if (item.kind === 'acknowledgement') {
+          mailbox.outbox.acknowledge(item.position)
+          heard()
+        } else {
+          const message = assembler.take(item)
+          if (message !== undefined) whole.push(message)
+          bytes = message === undefined ? bytes + item.bytes.length : 0
+        }
       }
-      const whole = assembler.take(item)
-      if (whole !== undefined) position = await mailbox.inbox.deliver(position, whole)
-      bytes = whole === undefined ? bytes + item.bytes.length : 0
-      if (bytes < limits.lifeSignBytes) continue
-      bytes = 0
-      acknowledge() // a long message on a slow way: the sender hears that it is not in vain
+    } finally {
+      // Also the good ones of a frame that turns out bad.
+      if (whole.length > 0) position = await mailbox.inbox.deliver(position, whole)
     }
+    if (bytes < limits.lifeSignBytes) continue
+    bytes = 0
+    acknowledge() // a long message on a slow way: the sender hears that it is not in vain
   }
 }
 

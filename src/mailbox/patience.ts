@@ -51,20 +51,24 @@ export class Patience {
   whenOver(then: () => void): () => void {
     const clock = this.#clock
     const stands = clock.monotonic()
-    let cancel = () => {}
+    let cancel: (() => void) | undefined
+    const woken = () => {
+      cancel = undefined
+      this.#look()
+    }
     this.#look = () => {
-      cancel()
-      if (!this.#waits) return
+      // A timer that is set comes too early at worst, and is set again then.
+      if (cancel !== undefined || !this.#waits) return
       const dead = Math.max(this.#since, stands) + this.#stallMs
       const over = Math.max(this.#since + this.#giveUpMs, stands + graceMs)
       const leftMs = Math.min(dead, over) - clock.monotonic()
-      if (leftMs > 0) cancel = clock.after(leftMs, this.#look)
+      if (leftMs > 0) cancel = clock.after(leftMs, woken)
       else then()
     }
     this.#look()
     return () => {
       this.#look = () => {}
-      cancel()
+      cancel?.()
     }
   }
 

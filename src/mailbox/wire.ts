@@ -1,4 +1,4 @@
-import { BytesError } from '../bytes/bytes.ts'
+import { BytesError, concat } from '../bytes/bytes.ts'
 import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
 import { limits } from './limits.ts'
@@ -17,7 +17,7 @@ const fragmentKind = 1
 const acknowledgementKind = 2
 const fragmentHeadBytes = 1 + 1 + 8 + 4
 const acknowledgementBytes = 1 + 8 + 32
-/** What a frame's writer begins with: most wake-ups pack little or nothing. */
+/** What a frame's writer begins with: most frames hold an acknowledgement and little else. */
 const firstBytes = 512
 
 /** @throws BytesError */
@@ -104,14 +104,10 @@ export class Assembler {
     if (fragment.more && fragment.bytes.length < limits.fragmentBytesMin)
       throw new BytesError('fragment too small')
     // Copied: a view would keep the whole frame alive, however little of it is ours.
-    this.#parts.push(fragment.more ? new Uint8Array(fragment.bytes) : fragment.bytes)
+    this.#parts.push(new Uint8Array(fragment.bytes))
     if (fragment.more) return undefined
-    const message = new Uint8Array(this.#bytes)
-    let offset = 0
-    for (const part of this.#parts) {
-      message.set(part, offset)
-      offset += part.length
-    }
+    const [only] = this.#parts
+    const message = this.#parts.length === 1 && only !== undefined ? only : concat(...this.#parts)
     this.#parts = []
     this.#bytes = 0
     this.#expected++

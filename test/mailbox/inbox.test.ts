@@ -127,6 +127,20 @@ suite('the inbox', () => {
     })
   })
 
+  test('what comes in one call shares a batch, however soon somebody takes it', async () => {
+    await withStore(await freshHome(), async store => {
+      const inbox = await openInbox(store)
+      const batches = inbox.batches()
+      const waiting = next(batches)
+      for (let i = 0; i < 10; i++) await settled()
+      await inbox.deliver(firstPosition, some(64))
+      const batch = await waiting
+      assert.equal(batch.messages.length, 64)
+      await batch.accept()
+      assert.equal(inbox.accepted.next, 65)
+    })
+  })
+
   test('the next batch waits for the one before it', async () => {
     await withStore(await freshHome(), async store => {
       const inbox = await openInbox(store)
@@ -184,10 +198,10 @@ suite('the inbox', () => {
   test('a gap is refused', async () => {
     await withStore(await freshHome(), async store => {
       const inbox = await openInbox(store)
-      await assert.rejects(inbox.deliver({ ...firstPosition, next: 2 }, bytesOf('x')), BytesError)
+      await assert.rejects(inbox.deliver({ ...firstPosition, next: 2 }, [bytesOf('x')]), BytesError)
       await deliverAll(inbox, some(2))
       const ahead = { next: 4, head: firstPosition.head }
-      await assert.rejects(inbox.deliver(ahead, bytesOf('x')), BytesError)
+      await assert.rejects(inbox.deliver(ahead, [bytesOf('x')]), BytesError)
     })
   })
 

@@ -106,9 +106,9 @@ suite('an end that comes while messages are still being taken in', () => {
     const receiver = await Receiver.start(b, clock, {
       wrap({ mailbox: { inbox } }) {
         const deliver = inbox.deliver.bind(inbox)
-        inbox.deliver = async (before, message) => {
+        inbox.deliver = async (before, messages) => {
           for (let i = 0; i < 20; i++) await settled()
-          return deliver(before, message)
+          return deliver(before, messages)
         }
       },
     })

@@ -60,7 +60,7 @@ export async function deliverAll(
   from: Position = inbox.accepted,
 ): Promise<Position> {
   let position = from
-  for (const message of messages) position = await inbox.deliver(position, message)
+  for (const message of messages) position = await inbox.deliver(position, [message])
   return position
 }
 
