@@ -17,10 +17,15 @@ export type CompactionParts = {
   readonly carry: (records: readonly Carried[]) => Promise<void>
   /** Commits where the journal begins from now on: the size of the tree before its first group. */
   readonly begin: (size: number) => Promise<void>
+  /** Begins a segment, so that all before it can be given up. */
+  readonly roll: () => Promise<void>
 }
 
+/** A batch waits for one step, and for one more for each so many bytes of it. */
+const paceBytes = 64 * 1024
+
 /**
- * Gives up the oldest segment, a bounded step at a time: docs/spec/journal.md, "Compaction". Nothing is remembered
+ * Gives up the oldest segments, a bounded step at a time: docs/spec/journal.md, "Compaction". Nothing is remembered
  * on disk but what the journal says, so that it may be left at any point.
  */
 export class Compaction {
@@ -29,15 +34,107 @@ export class Compaction {
   #at: Location = { segment: 0, offset: 0 }
   #generation = 0
 
+  #stopped = false
+  /** What is under way: a run, its present step, and the run on behalf of a full disk. */
+  #run: Promise<void> | undefined
+  #step: Promise<void> | undefined
+  #makingSpace: Promise<boolean> | undefined
+  /** Why the last run ended before its time: the oldest segment is damaged, or a commit failed. */
+  #failure: unknown
+
   constructor(parts: CompactionParts) {
     this.#parts = parts
   }
 
-  /**
-   * Carries the next live records, or gives the segment up when there are none left.
-   * @throws StateError EINTEGRITY (the segment is damaged: it stays), and what a commit throws
-   */
-  async step(): Promise<void> {
+  /** Gives up every segment that there is now. @throws StateError EINTEGRITY, and what a commit throws */
+  async all(): Promise<void> {
+    await this.#run
+    await this.#parts.roll()
+    const last = this.#newest
+    await this.#while(() => (this.#parts.journal.oldest?.number ?? last) < last)
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** Starts a run beside everything else if the journal is much longer than what is live. */
+  ifWorthwhile(): void {
+    if (this.#run === undefined && this.#failure === undefined && this.#isOver(2))
+      void this.#while(() => this.#isOver(2))
+  }
+
+  /** Who writes faster than segments are given up waits for a step or more: the journal stays bounded. */
+  async pace(bytes: number): Promise<void> {
+    for (let steps = 1 + bytes / paceBytes; steps >= 1; steps--) {
+      if (this.#step === undefined || !this.#isOver(3)) return
+      await this.#step.catch(() => {}) // told by `all`
+    }
+  }
+
+  /** On a full disk: gives up segments until the reserve is whole again, or all were looked at. Whether it is. */
+  makeSpace(): Promise<boolean> {
+    this.#makingSpace ??= this.#makeSpace().finally(() => {
+      this.#makingSpace = undefined
+    })
+    return this.#makingSpace
+  }
+
+  /** Returns when nothing is under way any more. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#makingSpace
+    await this.#run
+  }
+
+  async #makeSpace(): Promise<boolean> {
+    const { journal, records, roll } = this.#parts
+    if (journal.bytes < 1.25 * records.liveBytes + 4 * limits.growBytes) return false
+    await this.#run
+    try {
+      if (journal.oldest === undefined) await roll()
+      const last = this.#newest
+      for (let isWhole = false; !isWhole; isWhole = await journal.refill()) {
+        const oldest = journal.oldest?.number ?? last
+        if (oldest >= last || this.#stopped) return false
+        await this.#while(() => journal.oldest?.number === oldest)
+        if (this.#failure !== undefined) return false
+      }
+      return true
+    } catch {
+      return false // the caller is told what it met itself
+    }
+  }
+
+  #while(worthwhile: () => boolean): Promise<void> {
+    this.#run ??= this.#steps(worthwhile).finally(() => {
+      this.#run = undefined
+    })
+    return this.#run
+  }
+
+  async #steps(worthwhile: () => boolean): Promise<void> {
+    this.#failure = undefined
+    try {
+      while (!this.#stopped && this.#parts.journal.oldest !== undefined && worthwhile()) {
+        this.#step = this.#next()
+        await this.#step
+      }
+    } catch (error) {
+      if (!this.#stopped) this.#failure = error
+    } finally {
+      this.#step = undefined
+    }
+  }
+
+  #isOver(times: number): boolean {
+    const { journal, records } = this.#parts
+    return journal.bytes > times * (records.liveBytes + limits.segmentBytesMax)
+  }
+
+  get #newest(): number {
+    return this.#parts.journal.segments.at(-1)?.number ?? 0
+  }
+
+  /** Carries the next live records, or gives the oldest segment up when it has none left. */
+  async #next(): Promise<void> {
     const { journal, source, begin } = this.#parts
     const oldest = journal.oldest
     if (oldest === undefined) return

@@ -177,6 +177,17 @@ export class Journal {
     await this.#withReserve(bytes, use, () => this.#makeRoom(bytes, before))
   }
 
+  /** Makes the reserve whole again if the disk has room for it. */
+  async refill(): Promise<boolean> {
+    try {
+      await this.#reserve.ensure(this.#reserveWanted(limits.growBytes))
+      return true
+    } catch (error) {
+      if (error instanceof DiskError && error.code === 'full') return false
+      throw error
+    }
+  }
+
   /** Starts the next segment, so that all older ones can be given up. @throws DiskError `full` */
   roll(before: Frontier): Promise<void> {
     return this.#withReserve(0, 'all', () => this.#roll(before))

@@ -8,6 +8,7 @@ export class Reserve {
   readonly #disk: Disk
   readonly #path: string
   #length: number
+  #turn: Promise<void> = Promise.resolve()
 
   private constructor(disk: Disk, path: string, length: number) {
     this.#disk = disk
@@ -25,25 +26,38 @@ export class Reserve {
   }
 
   /** Makes it at least so long. @throws DiskError `full` */
-  async ensure(bytes: number): Promise<void> {
-    if (this.#length >= bytes) return
-    await this.#withFile(async file => {
-      await file.write(new Uint8Array(bytes - this.#length), this.#length)
-      await file.sync()
+  ensure(bytes: number): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#length >= bytes) return
+      await this.#withFile(async file => {
+        await file.write(new Uint8Array(bytes - this.#length), this.#length)
+        await file.sync()
+      })
+      this.#length = bytes
     })
-    this.#length = bytes
   }
 
   /** Gives up to `bytes` back to the disk, but keeps `kept`; whether there was anything to give. */
-  async give(bytes: number, kept: number): Promise<boolean> {
-    const left = Math.max(this.#length - bytes, kept, 0)
-    if (left >= this.#length) return false
-    await this.#withFile(async file => {
-      await file.truncate(left)
-      await file.sync()
+  give(bytes: number, kept: number): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const left = Math.max(this.#length - bytes, kept, 0)
+      if (left >= this.#length) return false
+      await this.#withFile(async file => {
+        await file.truncate(left)
+        await file.sync()
+      })
+      this.#length = left
+      return true
     })
-    this.#length = left
-    return true
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(act)
+    this.#turn = done.then(
+      () => {},
+      () => {},
+    )
+    return done
   }
 
   async #withFile(use: (file: File) => Promise<void>): Promise<void> {

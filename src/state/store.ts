@@ -41,18 +41,10 @@ export type StoreParts = {
   readonly release: () => Promise<void>
 }
 
-/** A batch waits for one step of compaction, and for one more for each so many bytes of it. */
-const paceBytes = 64 * 1024
-
 /** An open state store: what its records are, who may no longer be put to, and what it gives up by itself. */
 export class Store {
   readonly #parts: StoreParts
   readonly #compaction: Compaction
-  #compacting: Promise<void> | undefined
-  /** The part of it that is under way. */
-  #step: Promise<void> | undefined
-  /** Why nothing is given up any more: the oldest segment is damaged, or the disk failed. */
-  #compactionFailure: unknown
   #closed = false
   #closing: Promise<void> | undefined
   /** Scopes are made and destroyed one at a time: two at once would meet on one slot. */
@@ -70,6 +62,9 @@ export class Store {
       scopeKey: scope => scopes.key(scope),
       carry: carried => this.#carry(carried),
       begin: size => this.#begin(size),
+      roll: async () => {
+        await parts.committer.submit({ operations: [], bytes: 0, use: 'all', roll: true })
+      },
     })
   }
 
@@ -116,12 +111,19 @@ export class Store {
         'E2BIG',
         `a batch is at most ${batchBytesMax} bytes and ${limits.groupRecordsMax} records`,
       )
-    if (this.#isOver(3)) await this.#pace(bytes)
+    await this.#compaction.pace(bytes)
     this.#refuseIfUnusable()
     for (const operation of operations) if (operation.kind === 'put') this.#refuseIfGone(operation.scope)
     const use = changes.every(change => 'delete' in change) ? 'some' : 'nothing'
-    const generation = await this.#parts.committer.submit({ operations, bytes, use, committed })
-    this.#compactIfWorthwhile()
+    const batch = { operations, bytes, use, committed } as const
+    const generation = await this.#parts.committer.submit(batch).catch(async error => {
+      if (!(error instanceof StateError && error.code === 'ENOSPC')) throw error
+      const makingSpace = this.#compaction.makeSpace()
+      // Who deletes is what the reserve is for: it waits until there is room.
+      if (use === 'nothing' || !(await makingSpace)) throw error
+      return this.#parts.committer.submit(batch)
+    })
+    this.#compaction.ifWorthwhile()
     return generation
   }
 
@@ -187,7 +189,7 @@ export class Store {
   async #close(): Promise<void> {
     await this.#scopeChanges
     this.#closed = true
-    await this.#compacting
+    await this.#compaction.stop()
     await this.#parts.committer.idle()
     try {
       if (this.#parts.committer.poison === undefined) await this.#parts.journal.close()
@@ -226,51 +228,7 @@ export class Store {
    */
   async compact(): Promise<void> {
     this.#refuseIfUnusable()
-    await this.#compacting
-    const { committer, journal } = this.#parts
-    await committer.submit({ operations: [], bytes: 0, use: 'all', roll: true })
-    const last = journal.segments.at(-1)?.number ?? 0
-    this.#compactWhile(() => (journal.oldest?.number ?? last) < last)
-    await this.#compacting
-    if (this.#compactionFailure !== undefined) throw this.#compactionFailure
-  }
-
-  #compactIfWorthwhile(): void {
-    const worthwhile = () => this.#isOver(2)
-    if (this.#compactionFailure === undefined && worthwhile()) this.#compactWhile(worthwhile)
-  }
-
-  #isOver(times: number): boolean {
-    const { journal, records } = this.#parts
-    return journal.bytes > times * (records.liveBytes + limits.segmentBytesMax)
-  }
-
-  /** Who writes faster than segments are given up waits for a step or more: the journal stays bounded. */
-  async #pace(bytes: number): Promise<void> {
-    for (let steps = 1 + bytes / paceBytes; steps >= 1; steps--) {
-      if (this.#step === undefined || !this.#isOver(3)) return
-      await this.#step.catch(() => {}) // told by `compact`
-    }
-  }
-
-  #compactWhile(worthwhile: () => boolean): void {
-    const { committer, journal } = this.#parts
-    const usable = () => !this.#closed && committer.poison === undefined
-    const run = async () => {
-      this.#compactionFailure = undefined
-      try {
-        while (usable() && journal.oldest !== undefined && worthwhile()) {
-          this.#step = this.#compaction.step()
-          await this.#step
-        }
-      } catch (error) {
-        if (usable()) this.#compactionFailure = error
-      } finally {
-        this.#step = undefined
-        this.#compacting = undefined
-      }
-    }
-    this.#compacting ??= run()
+    await this.#compaction.all()
   }
 
   async #carry(carried: readonly Carried[]): Promise<void> {
