@@ -34,7 +34,18 @@ export function notEmpty<T extends string | undefined>(what: string, text: T): T
 
 /** `--home`, `PAWL_HOME`, `~/.pawl`. */
 export function homeNamed(given: Given): Promise<string> {
-  return realPath(named(given, '--home') ?? (process.env.PAWL_HOME || join(homedir(), '.pawl')))
+  return realPath(
+    named(given, '--home') ?? (process.env.PAWL_HOME || join(userDirectory('--home or PAWL_HOME'), '.pawl')),
+  )
+}
+
+/** Many a container runs as a user whom nothing knows. `instead` names the place without it. */
+export function userDirectory(instead: string): string {
+  try {
+    return homedir()
+  } catch {
+    throw new UsageError('this user has no directory of its own', `name the place with ${instead}`)
+  }
 }
 
 /** Where the anchor of a home that exists is looked for instead of where it was made. */

@@ -1,4 +1,3 @@
-import { homedir } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
 import { DiskError } from '../host/disk.ts'
 import { realDisk } from '../node/disk.ts'
@@ -10,7 +9,15 @@ import { type Config, profiles } from '../state/config.ts'
 import { createHome } from '../state/create.ts'
 import { homeFileName } from '../state/home-file.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { describeDevices, describeKeeper, homeNamed, named, realWorld, standsAt } from './home.ts'
+import {
+  describeDevices,
+  describeKeeper,
+  homeNamed,
+  named,
+  realWorld,
+  standsAt,
+  userDirectory,
+} from './home.ts'
 import { answer, answerJson, say } from './output.ts'
 
 /** Makes a home and its anchor, whole or not at all. */
@@ -70,9 +77,13 @@ function configOf(given: Given): Config {
 function newAnchorBase(given: Given): Promise<string> {
   const { PAWL_ANCHOR, STATE_DIRECTORY, XDG_STATE_HOME } = process.env
   const ofService = STATE_DIRECTORY?.split(':')[0]
-  const usual = process.geteuid?.() === 0 ? '/var/lib/pawl' : join(homedir(), '.local/state/pawl')
-  const ofUser = XDG_STATE_HOME && isAbsolute(XDG_STATE_HOME) ? join(XDG_STATE_HOME, 'pawl') : usual
-  return realPath(named(given, '--anchor') ?? (PAWL_ANCHOR || ofService || ofUser))
+  const ofUser = XDG_STATE_HOME && isAbsolute(XDG_STATE_HOME) ? join(XDG_STATE_HOME, 'pawl') : undefined
+  return realPath(named(given, '--anchor') ?? (PAWL_ANCHOR || ofService || (ofUser ?? usualAnchorBase())))
+}
+
+function usualAnchorBase(): string {
+  if (process.geteuid?.() === 0) return '/var/lib/pawl'
+  return join(userDirectory('--anchor or PAWL_ANCHOR'), '.local/state/pawl')
 }
 
 async function refuseToMake(home: string, anchorBase: string): Promise<void> {

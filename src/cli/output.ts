@@ -26,7 +26,19 @@ export async function answerJson(value: { readonly [field: string]: unknown }): 
 
 /** Standard error: everything else. */
 export function say(line: string): void {
-  process.stderr.write(`pawl: ${line}\n`)
+  // Names and a peer's words may hold what would act on the terminal, or look like a line of ours.
+  const shown = line.replace(/\p{Cc}/gu, character => escapes.get(character) ?? escaped(character))
+  process.stderr.write(`pawl: ${shown}\n`)
+}
+
+const escapes = new Map([
+  ['\n', '\\n'],
+  ['\r', '\\r'],
+  ['\t', '\\t'],
+])
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 /** Without a listener a closed pipe would be an exception; who writes hears of anything else. */

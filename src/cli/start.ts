@@ -6,6 +6,7 @@ import { say, shrugAtClosedPipes } from './output.ts'
 shrugAtClosedPipes()
 process.on('uncaughtException', error => void fail(error))
 process.on('unhandledRejection', error => void fail(error))
+let isFailing = false
 await main().catch(fail)
 
 async function main(): Promise<never> {
@@ -30,6 +31,8 @@ async function recordNonces(nonces: NonceRecord): Promise<void> {
  * stack, unless it is asked for.
  */
 async function fail(error: unknown): Promise<never> {
+  if (isFailing) process.exit(exits.failed.code) // saying so fails, too
+  isFailing = true
   const { explain } = await import('./failure.ts')
   const { code, message, hint, exit } = explain(error)
   if (process.argv.includes('--json') || process.argv.includes('--log'))

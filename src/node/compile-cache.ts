@@ -14,9 +14,9 @@ export function cacheCode(): void {
 
 function ownDirectory(): string | undefined {
   const { XDG_CACHE_HOME } = process.env
-  const base = XDG_CACHE_HOME && isAbsolute(XDG_CACHE_HOME) ? XDG_CACHE_HOME : join(homedir(), '.cache')
-  const directory = join(base, 'pawl')
   try {
+    const base = XDG_CACHE_HOME && isAbsolute(XDG_CACHE_HOME) ? XDG_CACHE_HOME : join(homedir(), '.cache')
+    const directory = join(base, 'pawl')
     fs.mkdirSync(directory, { recursive: true, mode: 0o700 })
     const { uid, mode } = fs.lstatSync(directory)
     const own = uid === process.geteuid?.() && (mode & 0o022) === 0

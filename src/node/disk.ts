@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import { text } from '../bytes/bytes.ts'
-import type { Disk, Stat } from '../host/disk.ts'
+import { type Disk, DiskError, type Stat } from '../host/disk.ts'
 import { diskError, errnoOf } from './errno.ts'
 import { openFile, settled, statOf } from './file.ts'
 import { lockFile } from './lock.ts'
@@ -39,7 +39,7 @@ function nameIn(path: string, name: Uint8Array): string {
   try {
     return text(name)
   } catch (error) {
-    throw diskError('readdir', path, error)
+    throw new DiskError('unfit', `readdir ${path}: a name that is not UTF-8`, { cause: error })
   }
 }
 

@@ -4,6 +4,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
+import { reasonNotTo } from '../node/support.ts'
 import { assertFails, Pair, Running, root, Scene } from './support.ts'
 
 const pawl = join(root, 'bin/pawl')
@@ -96,6 +97,38 @@ suite('what is typed', { timeout: 60_000 }, () => {
     }
     writeFileSync(file, whole)
     await scene.ok('id', '--home', 'a')
+  })
+
+  test('a user whom the machine has no directory for names the places, and is told so', async t => {
+    const refusal = reasonNotTo('setpriv', '--reuid', '54321', '--clear-groups', 'true')
+    if (refusal !== undefined) return t.skip(refusal)
+    const line = (words: string) => `exec env -u HOME setpriv --reuid 54321 --clear-groups "$0" ${words}`
+    const bare = { XDG_CACHE_HOME: '', PAWL_ANCHOR: '' }
+    assert.equal((await typed(line('--version'), bare)).code, 0)
+    for (const [words, hint] of [
+      ['id', /--home or PAWL_HOME/],
+      ['init --home /tmp/x --profile dev', /--anchor or PAWL_ANCHOR/],
+    ] as const)
+      assertFails(await typed(line(words), bare), { exit: 2, code: 'cli/USAGE', error: /no directory/, hint })
+  })
+
+  test('a working directory that was removed is said to be gone', async () => {
+    const gone = (words: string) => typed(`mkdir gone && cd gone && rmdir ../gone && exec "$0" ${words}`)
+    assertFails(await gone('id --home a'), { exit: 1, code: 'disk/missing', error: /getcwd/ })
+    assert.equal((await gone(`id --home '${scene.path('a')}'`)).code, 0)
+  })
+
+  test('what is said is one line and moves no cursor, whatever is in it', async () => {
+    const outcome = await scene.run(['id', '--home', 'no\nwhere \u001b[31m\u009b31m'])
+    assertFails(outcome, { exit: 10, code: 'cli/NO_HOME', error: /no\\nwhere \\u001b\[31m\\u009b31m \[/ })
+    assert.equal(outcome.stderr.split('\n').length, 3)
+    assert.doesNotMatch(outcome.stderr, /[^\P{Cc}\n]/u)
+  })
+
+  test('trouble with a disk has a code', async t => {
+    if (!existsSync('/proc/self/mem')) return t.skip('needs /proc')
+    const outcome = await scene.run(['state', 'put', '/state/x', '/proc/self/mem', '--home', 'a'])
+    assertFails(outcome, { exit: 1, code: 'disk/failed', error: /EIO/ })
   })
 
   test('the hint to make a home names the place that was asked for', async () => {

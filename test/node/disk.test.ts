@@ -155,7 +155,7 @@ test('names are listed in byte order, which is not that of UTF-16', async t => {
   for (const name of names.toReversed()) fs.writeFileSync(join(directory, name), '')
   assert.deepEqual(await disk.list(directory), names)
   fs.writeFileSync(Buffer.concat([Buffer.from(`${directory}/`), Buffer.from([0xff])]), '')
-  await assert.rejects(disk.list(directory), faultIs('failed', directory))
+  await assert.rejects(disk.list(directory), faultIs('unfit', directory, 'not UTF-8'))
 })
 
 test('rename replaces a file by a file and an empty directory by a directory, never a full one', async t => {
