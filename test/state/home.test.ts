@@ -69,6 +69,40 @@ test('init that dies at any call leaves a home or none, and starts over', async 
   assert.ok(calls > 10, 'every call of init was its last once')
 })
 
+test('init of which any one call fails clears away what it made, unless the home has its name', async t => {
+  const root = scratch(t)
+  const left: string[] = []
+  for (let failAt = 1; ; failAt++) {
+    const home = join(root, `home${failAt}`)
+    const base = join(root, `anchors${failAt}`)
+    fs.mkdirSync(base)
+    let seen = 0
+    let last = ''
+    const disk = meddled(async (call, proceed) => {
+      if (++seen !== failAt) return proceed()
+      last = call.kind
+      throw new DiskError('full', 'no room')
+    })
+    const wanted = { home, anchorBase: base, config: { keeper: 'file', profile: 'dev' }, first: [] } as const
+    if (
+      await createHome({ ...world, disk }, wanted).then(
+        () => true,
+        error => !coded('ENOSPC', 'no room')(error),
+      )
+    )
+      break
+    if (fs.existsSync(home)) {
+      left.push(last)
+      await withStore(home, store => store.putAtomic('/state/a', bytesOf('works')))
+    } else {
+      assert.deepEqual(fs.readdirSync(base), [], `call ${failAt}, ${last}`)
+      const beside = fs.readdirSync(root).filter(name => name.startsWith(`home${failAt}.`))
+      assert.deepEqual(beside, [], `call ${failAt}, ${last}`)
+    }
+  }
+  assert.deepEqual(left, ['syncDirectory'])
+})
+
 test('the first open makes the name of the home durable before anything is put into it, whoever made it', async t => {
   const { root, home } = await freshHome(t)
   const order: string[] = []
