@@ -11,17 +11,10 @@ export type Position = { readonly next: number; readonly head: Uint8Array }
 
 export const firstPosition: Position = { next: 1, head: new Uint8Array(32) }
 
-/** A longer message is hashed where it is; for a shorter one that costs more than to copy it. */
-const copiedBytesMax = 16_384
-
 /** The position after one more message. */
 export function after({ next, head }: Position, message: Uint8Array): Position {
-  const isCopied = message.length <= copiedBytesMax
-  const before = new Writer(isCopied ? 40 + message.length : 40).bytes(head).u64(next)
-  return {
-    next: next + 1,
-    head: isCopied ? sha256(before.bytes(message).done()) : sha256(before.done(), message),
-  }
+  const joined = new Writer(72).bytes(head).u64(next).bytes(sha256(message)).done()
+  return { next: next + 1, head: sha256(joined) }
 }
 
 export function samePosition(a: Position, b: Position): boolean {

@@ -52,7 +52,7 @@ suite('positions', () => {
     assert.deepEqual(firstPosition.head, new Uint8Array(32))
   })
 
-  test('a head is SHA-256 over the head before, the number and the message', () => {
+  test('a head is SHA-256 over the head before, the number and the SHA-256 of the message', () => {
     const hash = (...parts: readonly Uint8Array[]) => {
       const sum = createHash('sha256')
       for (const part of parts) sum.update(part)
@@ -65,9 +65,9 @@ suite('positions', () => {
     }
     let head: Uint8Array = Buffer.alloc(32)
     let position = firstPosition
-    for (const [i, length] of [0, 1, 16_384, 16_385, 70_000].entries()) {
+    for (const [i, length] of [0, 1, 70_000].entries()) {
       const message = 'b'.repeat(length)
-      head = hash(head, number(i + 1), body(message))
+      head = hash(head, number(i + 1), hash(body(message)))
       position = after(position, body(message))
       assert.equal(position.next, i + 2)
       assert.deepEqual(Buffer.from(position.head), Buffer.from(head))
