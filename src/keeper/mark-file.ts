@@ -74,8 +74,9 @@ export class FileKeeper implements Keeper {
     return keeper
   }
 
+  /** What the file says now. @throws MarkError EINTEGRITY */
   async read(): Promise<Mark> {
-    return this.#held
+    return newest(await readSlots(this.#file, this.#macKey, this.#held.domain)).mark
   }
 
   async advance(expected: Mark, next: Mark): Promise<void> {

@@ -162,10 +162,12 @@ export class Inbox {
       if (first === undefined || last === undefined || first.position.next !== this.#accepted.next + 1)
         throw new RangeError('messages are accepted once, in order')
       const { position } = last
-      await this.#store.commit([{ put: this.#path, payload: encodePosition(position) }, ...changes], () => {
+      const committed = () => {
         this.#accepted = position
         this.#drop(entries.length)
-      })
+      }
+      const put = { put: this.#path, payload: encodePosition(position) }
+      await this.#store.commit([put, ...changes], { committed })
       this.#changes.announce()
     })
     this.#accepting = turn.catch(() => undefined)

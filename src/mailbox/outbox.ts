@@ -166,12 +166,13 @@ export class Outbox implements Sent {
     changes.push(...garbage.map(path => ({ delete: path })))
     changes.push({ put: this.#positionPath, payload: encodePosition(position, acknowledged) })
     try {
-      await this.#store.commit([...changes, ...alongside], () => {
+      const committed = () => {
         this.#persistedAck = acknowledged.next
         this.#unfinished = []
         for (const entry of queued) this.#retain(entry)
         this.#sending = position
-      })
+      }
+      await this.#store.commit([...changes, ...alongside], { committed })
     } catch (error) {
       this.#garbage.unshift(...garbage)
       throw error

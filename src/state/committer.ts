@@ -1,7 +1,8 @@
 import type { Rooted } from '../bytes/merkle.ts'
+import type { Clock } from '../host/clock.ts'
 import { DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
-import type { Keeper, Mark } from '../mark/mark.ts'
+import { describeMark, type Keeper, type Mark, MarkError, sameMark } from '../mark/mark.ts'
 import type { Operation } from './block.ts'
 import { StateError, stateError } from './error.ts'
 import { type SealedGroup, sealGroup } from './group.ts'
@@ -23,6 +24,8 @@ export type Batch = {
   readonly committed?: ((generation: number) => void) | undefined
   /** The next segment is begun first. */
   readonly roll?: boolean
+  /** After so many milliseconds its caller is told EDEADLINE. */
+  readonly deadlineMs?: number | undefined
 }
 
 type Waiting = Batch & {
@@ -35,6 +38,9 @@ export type CommitterParts = JournalKeys & {
   readonly keeper: Keeper
   readonly records: Records
   readonly entropy: Entropy
+  readonly clock: Clock
+  /** Bytes of batches that may wait. */
+  readonly queueBytes: number
   /** The journal's tree. */
   readonly end: Rooted
   /** What the keeper has confirmed. */
@@ -51,6 +57,7 @@ export class Committer {
   #end: Rooted
   #mark: Mark
   #waiting: Waiting[] = []
+  #waitingBytes = 0
   /** What the group holds that is being written: not in the index yet. */
   #inFlight: readonly Operation[] = []
   #running: Promise<void> | undefined
@@ -69,6 +76,11 @@ export class Committer {
     return this.#mark
   }
 
+  /** Batches that wait to be written. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
   /** The failure after which nothing is written any more. */
   get poison(): unknown {
     return this.#poison
@@ -76,14 +88,60 @@ export class Committer {
 
   /**
    * Answers with the generation of the group that the batch went into.
-   * @throws StateError ENOSPC (nothing changed), EPOISONED (outcome unknown)
+   * @throws StateError EBUSY (too much is waiting), ENOSPC, EDEADLINE (see its `outcome`), EPOISONED
    */
-  submit(batch: Batch): Promise<number> {
+  async submit(batch: Batch): Promise<number> {
     this.refuseIfPoisoned()
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ ...batch, resolve, reject })
-      this.#running ??= this.#run()
-    })
+    const isOwn = batch.use === 'all'
+    if (!isOwn && this.#waiting.length > 0 && this.#waitingBytes + batch.bytes > this.#parts.queueBytes)
+      throw new StateError('EBUSY', `${this.#waiting.length} batches are waiting already: try again`)
+    let cancel: (() => void) | undefined
+    try {
+      return await new Promise((resolve, reject) => {
+        const waiting = { ...batch, resolve, reject }
+        this.#waiting.push(waiting)
+        this.#waitingBytes += batch.bytes
+        if (batch.deadlineMs !== undefined)
+          cancel = this.#parts.clock.after(batch.deadlineMs, () => this.#expire(waiting))
+        this.#running ??= this.#run()
+      })
+    } finally {
+      cancel?.()
+    }
+  }
+
+  /** Who still waits is taken out; whoever is being written may be written. */
+  #expire(batch: Waiting): void {
+    const at = this.#waiting.indexOf(batch)
+    const outcome = at < 0 ? 'unknown' : 'not applied'
+    if (at >= 0) this.#drop(at, 1)
+    const message = at < 0 ? 'it was being written: whether it took effect is unknown' : 'nothing was changed'
+    batch.reject(
+      new StateError('EDEADLINE', `not done within ${batch.deadlineMs} ms; ${message}`, { outcome }),
+    )
+  }
+
+  #drop(at: number, count: number): Waiting[] {
+    const dropped = this.#waiting.splice(at, count)
+    for (const { bytes } of dropped) this.#waitingBytes -= bytes
+    return dropped
+  }
+
+  /**
+   * Asks the keeper whether it still holds what this process was told, or what is in flight.
+   * @throws MarkError EROLLBACK, EKEEPER, EINTEGRITY
+   */
+  async confirm(): Promise<void> {
+    this.refuseIfPoisoned()
+    const known = this.#mark
+    const held = await this.#parts.keeper.read()
+    const isSame = held.number === known.number && sameMark(held, known)
+    const isLater = held.number > known.number && held.number <= this.#end.tree.size
+    if (!isSame && !isLater)
+      throw new MarkError(
+        'EROLLBACK',
+        `the keeper holds ${describeMark(held)}, but confirmed ${describeMark(known)} to this process`,
+      )
   }
 
   /** Returns when nothing is waiting and nothing in flight. */
@@ -176,7 +234,7 @@ export class Committer {
       if (count > 0 && (bytes > batchBytesMax || records > limits.groupRecordsMax)) break
       count++
     }
-    return this.#waiting.splice(0, count)
+    return this.#drop(0, count)
   }
 
   /** What is carried lapses if its path was written to since, also by a group in flight or earlier in this one. */
@@ -225,7 +283,9 @@ export class Committer {
     const least = taken.reduce<ReserveUse>((use, batch) => lesser(use, batch.use), 'all')
     const isRefused = (batch: Waiting) => batch.use === least
     for (const batch of taken.filter(isRefused)) batch.reject(stateError(error))
-    this.#waiting.unshift(...taken.filter(batch => !isRefused(batch)))
+    const again = taken.filter(batch => !isRefused(batch))
+    this.#waiting.unshift(...again)
+    for (const { bytes } of again) this.#waitingBytes += bytes
   }
 
   /** After a failed write or sync nothing is known of what the disk holds: this process never writes again. */
@@ -234,7 +294,7 @@ export class Committer {
     const poisoned = new StateError('EPOISONED', 'the write failed; whether it took effect is unknown', {
       cause: error,
     })
-    for (const batch of [...taken, ...this.#waiting.splice(0)]) batch.reject(poisoned)
+    for (const batch of [...taken, ...this.#drop(0, this.#waiting.length)]) batch.reject(poisoned)
   }
 }
 

@@ -8,6 +8,8 @@ export type StateCode =
   | 'EINTEGRITY'
   | 'EROLLBACK'
   | 'E2BIG'
+  | 'EBUSY'
+  | 'EDEADLINE'
   | 'EINVAL'
   | 'ENOENT'
   | 'ENOSPC'
@@ -16,14 +18,30 @@ export type StateCode =
   | 'ELOCKED'
   | 'EKEEPER'
 
+/** What a failed write left behind: certainly nothing, or either, which only reading again can tell. */
+export type Outcome = 'not applied' | 'unknown'
+
 export class StateError extends Error {
   override readonly name = 'StateError'
   readonly code: StateCode
+  /** Of a write that failed. */
+  readonly outcome: Outcome | undefined
 
-  constructor(code: StateCode, message: string, options?: ErrorOptions) {
+  constructor(code: StateCode, message: string, options?: ErrorOptions & { readonly outcome?: Outcome }) {
     super(message, options)
     this.code = code
+    this.outcome = options?.outcome ?? outcomes[code]
   }
+}
+
+/** Where the code alone says it. */
+const outcomes: { readonly [code in StateCode]?: Outcome } = {
+  E2BIG: 'not applied',
+  EBUSY: 'not applied',
+  EINVAL: 'not applied',
+  ENOSPC: 'not applied',
+  EPERM: 'not applied',
+  EPOISONED: 'unknown',
 }
 
 /** Names what lower rows throw by the store's codes; anything else passes unchanged. */

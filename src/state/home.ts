@@ -6,10 +6,12 @@ import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import { type Disk, DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
+import type { Log } from '../host/log.ts'
 import { join, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/anchor.ts'
 import { NoKeeper } from '../keeper/none.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
 import type { Placed } from './block.ts'
+import { type Budgets, tightened } from './budget.ts'
 import { Committer } from './committer.ts'
 import { type Config, configPath, decodeConfig } from './config.ts'
 import { StateError, stateError } from './error.ts'
@@ -42,7 +44,13 @@ export async function homeExists(disk: Disk, home: string): Promise<boolean> {
  * Opens a home for writing: lock, keeper, journal, judgement, and whatever a crash left unfinished.
  * @throws StateError ENOENT (no home), ELOCKED, EINTEGRITY, EROLLBACK, EKEEPER, ENOSPC
  */
-export async function openHome(world: World, home: string, anchorBase?: string): Promise<Store> {
+export async function openHome(
+  world: World,
+  home: string,
+  anchorBase?: string,
+  options: { readonly log?: Log; readonly budgets?: Partial<Budgets> } = {},
+): Promise<Store> {
+  const budgets = tightened(options.budgets ?? {})
   const { disk, clock, entropy } = world
   const { closing, release } = closers()
   try {
@@ -88,11 +96,13 @@ export async function openHome(world: World, home: string, anchorBase?: string):
     }
     refuseMisfits(await loadScopes(records, scopes))
 
-    const committer = new Committer({ ...keys, journal, keeper, records, entropy, end, mark })
-    const parts = { config, storeId, committer, journal, source, records, scopes, clock, entropy, release }
-    const store = new Store(parts)
-    for (const scope of scopes.shredding()) await store.finishShredding(scope)
-    while ((journal.oldest?.after ?? start + 1) <= start) await journal.giveUpOldest()
+    const { queueBytes } = budgets
+    const committing = { ...keys, journal, keeper, records, clock, entropy, queueBytes, end, mark }
+    const committer = new Committer(committing)
+    const log = options.log ?? { event() {} }
+    const parts = { config, storeId, committer, journal, source, records, scopes, clock, entropy }
+    const store = new Store({ ...parts, log, budgets, release })
+    await store.finish(start)
     return store
   } catch (error) {
     await release().catch(() => {}) // what went wrong first is what is told

@@ -52,6 +52,10 @@ export class Records {
       }
   }
 
+  get count(): number {
+    return this.#entries.size
+  }
+
   /** What the live records would take up in a journal that held nothing else, in bytes; an estimate. */
   get liveBytes(): number {
     return this.#liveBytes

@@ -1,20 +1,22 @@
-import { equal } from '../bytes/bytes.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
+import type { Log } from '../host/log.ts'
 import type { Mark } from '../mark/mark.ts'
 import { type Operation, operationBytes } from './block.ts'
+import type { Budgets } from './budget.ts'
 import type { Committer } from './committer.ts'
 import { type Carried, Compaction } from './compaction.ts'
 import type { Config } from './config.ts'
 import { type Meta, wrap } from './envelope.ts'
-import { StateError } from './error.ts'
+import { StateError, stateError } from './error.ts'
 import { historyOf, type PastChange } from './history.ts'
 import { encodeJournalStart, type Journal } from './journal.ts'
 import { batchBytesMax, limits } from './limits.ts'
-import { checkPath, checkStatePath, journalPath } from './path.ts'
+import { checkPath, checkStatePath, journalPath, ownPrefix } from './path.ts'
 import type { Found, Records } from './records.ts'
-import { decodeScope, defaultScope, encodeScope, type Scope, type Scopes, scopePath } from './scopes.ts'
+import { ScopeChanges } from './scope-changes.ts'
+import { defaultScope, type Scope, type Scopes } from './scopes.ts'
 import type { SegmentFiles } from './segment.ts'
 
 /** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
@@ -27,6 +29,28 @@ export type Change =
     }
   | { readonly delete: string }
 
+export type Figures = {
+  readonly generation: number
+  readonly records: number
+  /** What they would take in a journal that held nothing else; an estimate. */
+  readonly liveBytes: number
+  readonly journalBytes: number
+  readonly segments: number
+  /** Batches that wait to be written. */
+  readonly waiting: number
+  /** Operations over the latency budget since the store was opened. */
+  readonly slow: number
+}
+
+export type CommitOptions = {
+  /**
+   * Runs as the index changes, in commit order: what it sets is never ahead of what is durable and marked.
+   */
+  readonly committed?: ((generation: number) => void) | undefined
+  /** After so many milliseconds the caller is told EDEADLINE. */
+  readonly deadlineMs?: number | undefined
+}
+
 export type StoreParts = {
   readonly config: Config
   readonly storeId: Uint8Array
@@ -37,6 +61,8 @@ export type StoreParts = {
   readonly scopes: Scopes
   readonly clock: Clock
   readonly entropy: Entropy
+  readonly log: Log
+  readonly budgets: Budgets
   /** Releases what lies under the store: keeper, anchor and lock. */
   readonly release: () => Promise<void>
 }
@@ -45,16 +71,21 @@ export type StoreParts = {
 export class Store {
   readonly #parts: StoreParts
   readonly #compaction: Compaction
+  readonly #scopeChanges: ScopeChanges
+  #slow = 0
   #closed = false
   #closing: Promise<void> | undefined
-  /** Scopes are made and destroyed one at a time: two at once would meet on one slot. */
-  #scopeChanges: Promise<void> = Promise.resolve()
-  /** The scope whose destruction is being committed: nothing more is put there. */
-  #doomed: Scope | undefined
 
   constructor(parts: StoreParts) {
     this.#parts = parts
-    const { journal, records, source, scopes } = parts
+    const { journal, records, source, scopes, entropy } = parts
+    this.#scopeChanges = new ScopeChanges({
+      scopes,
+      records,
+      entropy,
+      commit: (path, payload, goes, committed) =>
+        this.#commitOwn({ put: path, payload }, goes ? 'all' : 'nothing', committed),
+    })
     this.#compaction = new Compaction({
       journal,
       records,
@@ -72,6 +103,20 @@ export class Store {
     return this.#parts.config
   }
 
+  /** What the store takes up and how it fares. */
+  get figures(): Figures {
+    const { committer, journal, records } = this.#parts
+    return {
+      generation: committer.mark.number,
+      records: records.count,
+      liveBytes: records.liveBytes,
+      journalBytes: journal.bytes,
+      segments: journal.segments.length,
+      waiting: committer.waiting,
+      slow: this.#slow,
+    }
+  }
+
   get storeId(): Uint8Array {
     return this.#parts.storeId
   }
@@ -85,19 +130,41 @@ export class Store {
    * Wraps the payload, commits it and answers with its generation (D5).
    * @throws StateError EINVAL (path), E2BIG, ENOSPC (nothing changed), EPOISONED (outcome unknown)
    */
-  async putAtomic(path: string, payload: Uint8Array, meta: Partial<Meta> = {}): Promise<number> {
-    return this.commit([{ put: checkStatePath(path), payload, meta }])
+  async putAtomic(
+    path: string,
+    payload: Uint8Array,
+    meta: Partial<Meta> = {},
+    options: Pick<CommitOptions, 'deadlineMs'> = {},
+  ): Promise<number> {
+    return this.commit([{ put: checkStatePath(path), payload, meta }], options)
   }
 
-  async delete(path: string): Promise<number> {
-    return this.commit([{ delete: checkStatePath(path) }])
+  /** @deprecated The same as {@link putAtomic}, under the name it had before puts were atomic (D5). */
+  put(path: string, payload: Uint8Array, meta: Partial<Meta> = {}): Promise<number> {
+    return this.putAtomic(path, payload, meta)
+  }
+
+  async delete(path: string, options: Pick<CommitOptions, 'deadlineMs'> = {}): Promise<number> {
+    return this.commit([{ delete: checkStatePath(path) }], options)
   }
 
   /**
-   * Commits all changes or none, in one group. `committed` runs as the index changes, in commit order: what it sets
-   * is never ahead of what is durable and marked.
+   * Commits all changes or none, in one group, and answers with its generation.
+   * @throws StateError EINVAL, E2BIG, ENOENT (scope), EBUSY, ENOSPC (nothing changed), EDEADLINE and EPOISONED (see
+   * their `outcome`)
    */
-  async commit(changes: readonly Change[], committed?: (generation: number) => void): Promise<number> {
+  async commit(changes: readonly Change[], options: CommitOptions = {}): Promise<number> {
+    const { clock, budgets } = this.#parts
+    const begun = clock.monotonic()
+    try {
+      return await this.#commit(changes, options, begun)
+    } finally {
+      const took = clock.monotonic() - begun
+      if (took > budgets.latencyMs) this.#tellSlow('commit', took)
+    }
+  }
+
+  async #commit(changes: readonly Change[], options: CommitOptions, begun: number): Promise<number> {
     this.#refuseIfUnusable()
     const operations: Operation[] = []
     let bytes = 0
@@ -111,25 +178,44 @@ export class Store {
         'E2BIG',
         `a batch is at most ${batchBytesMax} bytes and ${limits.groupRecordsMax} records`,
       )
+    this.#refuseTooMany(operations)
     await this.#compaction.pace(bytes)
     this.#refuseIfUnusable()
     for (const operation of operations) if (operation.kind === 'put') this.#refuseIfGone(operation.scope)
     const use = changes.every(change => 'delete' in change) ? 'some' : 'nothing'
-    const batch = { operations, bytes, use, committed } as const
-    const generation = await this.#parts.committer.submit(batch).catch(async error => {
+    const { committed } = options
+    const submit = () => {
+      const deadlineMs = this.#left(options.deadlineMs, begun)
+      return this.#parts.committer.submit({ operations, bytes, use, committed, deadlineMs })
+    }
+    const generation = await submit().catch(async error => {
       if (!(error instanceof StateError && error.code === 'ENOSPC')) throw error
       const makingSpace = this.#compaction.makeSpace()
       // Who deletes is what the reserve is for: it waits until there is room.
       if (use === 'nothing' || !(await makingSpace)) throw error
-      return this.#parts.committer.submit(batch)
+      return submit()
     })
     this.#compaction.ifWorthwhile()
     return generation
   }
 
-  async get(path: string): Promise<Found> {
+  /**
+   * What the path holds. With `fresh` the keeper is asked first: what another process did with this store's mark
+   * since it was opened is seen, and refused.
+   * @throws StateError ENOENT, EINTEGRITY; with `fresh` also EROLLBACK, EKEEPER
+   */
+  async get(path: string, { fresh = false }: { readonly fresh?: boolean } = {}): Promise<Found> {
     this.#refuseIfClosed()
-    return this.#parts.records.get(path)
+    if (fresh)
+      await this.#parts.committer.confirm().catch(error => {
+        throw stateError(error)
+      })
+    const { clock, budgets, records } = this.#parts
+    const begun = clock.monotonic()
+    const found = await records.get(path)
+    const took = clock.monotonic() - begun
+    if (took > budgets.latencyMs) this.#tellSlow('get', took)
+    return found
   }
 
   async getSecret(path: string): Promise<Secret> {
@@ -147,10 +233,7 @@ export class Store {
 
   /** Makes a scope if there is none of that name: its records can be destroyed together, later. */
   makeScope(name: string): Promise<void> {
-    const { scopes, entropy } = this.#parts
-    return this.#inTurn(async () => {
-      if (scopes.find(name) === undefined) await this.#commitScope(await scopes.plan(name, entropy))
-    })
+    return this.#scopeChanges.make(name)
   }
 
   /**
@@ -158,26 +241,14 @@ export class Store {
    * between is carried on at the next open. Copies in old segments and backups die with the slot.
    */
   shred(name: string): Promise<void> {
-    return this.#inTurn(async () => {
-      const scope = this.#parts.scopes.find(name)
-      if (scope === undefined) throw new StateError('ENOENT', `no scope ${name}`)
-      if (name === defaultScope) throw new StateError('EINVAL', 'the default scope holds the store together')
-      this.#doomed = scope
-      try {
-        await this.#commitScope({ ...scope, state: 'shredding' })
-      } finally {
-        this.#doomed = undefined
-      }
-      await this.finishShredding({ ...scope, state: 'shredding' })
-    })
+    return this.#scopeChanges.shred(name)
   }
 
-  /** The second half of {@link shred}; `open` calls it for every intent without completion. */
-  async finishShredding(scope: Scope): Promise<void> {
-    const { scopes, entropy, records } = this.#parts
-    records.forget(scope.id)
-    await scopes.overwriteSlot(scope.slot, entropy.bytes(32))
-    await this.#commitScope({ ...scope, state: 'dead', check: await scopes.slotCheck(scope.slot) })
+  /** What a crash has left unfinished: for whoever opens the store. */
+  async finish(journalStart: number): Promise<void> {
+    const { journal } = this.#parts
+    await this.#scopeChanges.finish()
+    while ((journal.oldest?.after ?? journalStart + 1) <= journalStart) await journal.giveUpOldest()
   }
 
   /** Waits for what was begun, then closes the journal and lets the anchor go. */
@@ -187,7 +258,7 @@ export class Store {
   }
 
   async #close(): Promise<void> {
-    await this.#scopeChanges
+    await this.#scopeChanges.idle()
     this.#closed = true
     await this.#compaction.stop()
     await this.#parts.committer.idle()
@@ -198,12 +269,6 @@ export class Store {
       this.#parts.scopes.dispose()
       await this.#parts.release()
     }
-  }
-
-  #inTurn(change: () => Promise<void>): Promise<void> {
-    const done = this.#scopeChanges.then(change)
-    this.#scopeChanges = done.catch(() => {})
-    return done
   }
 
   /**
@@ -236,7 +301,7 @@ export class Store {
     const isLive = new Map<Operation, () => boolean>()
     let bytes = 0
     for (const { put, isLive: live } of carried) {
-      if (this.#isGone(put.scope)) continue
+      if (this.#scopeChanges.isGone(put.scope)) continue
       isLive.set(put, live)
       bytes += operationBytes(put)
     }
@@ -246,14 +311,6 @@ export class Store {
 
   async #begin(size: number): Promise<void> {
     await this.#commitOwn({ put: journalPath, payload: encodeJournalStart(size) }, 'all')
-  }
-
-  async #commitScope(scope: Scope): Promise<void> {
-    const put = { put: scopePath(scope.slot), payload: encodeScope(scope) }
-    await this.#commitOwn(put, scope.state === 'live' ? 'nothing' : 'all', () => {
-      this.#parts.scopes.set(decodeScope(encodeScope(scope)))
-      if (scope.state !== 'live') this.#parts.records.forget(scope.id)
-    })
   }
 
   async #commitOwn(change: Change, use: 'nothing' | 'all', committed?: () => void): Promise<void> {
@@ -268,11 +325,10 @@ export class Store {
     const { meta } = change
     // A copy: what the caller does with its bytes while the group waits must not part them from their hash.
     const payload = Buffer.from(change.payload)
-    if (payload.length > limits.payloadBytesMax)
-      throw new StateError(
-        'E2BIG',
-        `a payload is at most ${limits.payloadBytesMax} bytes; this is ${payload.length}`,
-      )
+    const isOurs = change.put.startsWith(ownPrefix)
+    const most = isOurs ? limits.payloadBytesMax : this.#parts.budgets.payloadBytes
+    if (payload.length > most)
+      throw new StateError('E2BIG', `a payload is at most ${most} bytes; this is ${payload.length}`)
     const scope = this.#parts.scopes.find(change.scope ?? defaultScope)
     if (scope === undefined) throw new StateError('ENOENT', `no scope ${change.scope}`)
     const full = {
@@ -289,13 +345,32 @@ export class Store {
     }
   }
 
-  #refuseIfGone(scope: Pick<Scope, 'slot' | 'id'>): void {
-    if (this.#isGone(scope)) throw new StateError('ENOENT', 'the scope is being destroyed')
+  #left(deadlineMs: number | undefined, begun: number): number | undefined {
+    if (deadlineMs === undefined) return undefined
+    const left = deadlineMs - (this.#parts.clock.monotonic() - begun)
+    if (left > 0) return left
+    const message = `not done within ${deadlineMs} ms; nothing was changed`
+    throw new StateError('EDEADLINE', message, { outcome: 'not applied' })
   }
 
-  #isGone(scope: Pick<Scope, 'slot' | 'id'>): boolean {
-    const doomed = this.#doomed !== undefined && equal(this.#doomed.id, scope.id)
-    return doomed || !this.#parts.scopes.isLive(scope)
+  #tellSlow(operation: string, took: number): void {
+    this.#slow++
+    this.#parts.log.event('state/slow', { operation, ms: Math.round(took) })
+  }
+
+  #refuseTooMany(operations: readonly Operation[]): void {
+    const { records, budgets } = this.#parts
+    let more = 0
+    for (const { kind, path } of operations) if (kind === 'put' && !records.has(path)) more++
+    if (more > 0 && records.count + more > budgets.records)
+      throw new StateError(
+        'ENOSPC',
+        `the store may hold ${budgets.records} records, and has ${records.count}`,
+      )
+  }
+
+  #refuseIfGone(scope: Pick<Scope, 'slot' | 'id'>): void {
+    if (this.#scopeChanges.isGone(scope)) throw new StateError('ENOENT', 'the scope is being destroyed')
   }
 
   #refuseIfUnusable(): void {

@@ -36,10 +36,10 @@ suite('planted bugs are noticed', () => {
 
   test('an acknowledgement before the commit', async () => {
     const wrap = (_: Correspondent, { endpoint }: Running) =>
-      replace(endpoint.store, 'commit', real => async (changes, committed) => {
+      replace(endpoint.store, 'commit', real => async (changes, options) => {
         if (!changes.some(change => 'put' in change && change.put.endsWith('/in')))
-          return real(changes, committed)
-        committed?.(0)
+          return real(changes, options)
+        options?.committed?.(0)
         // The sender is told now; the state follows when it can.
         endpoint.clock.after(50, () => void real(changes).catch(() => undefined))
         return 0

@@ -299,9 +299,8 @@ test('a put is answered after its group is synced and its mark is advanced; unti
     async store => {
       await store.putAtomic('/state/a', bytesOf('old'))
       gated = true
-      const put = store.commit([{ put: '/state/a', payload: bytesOf('new') }], () =>
-        order.push('the index changes'),
-      )
+      const committed = () => void order.push('the index changes')
+      const put = store.commit([{ put: '/state/a', payload: bytesOf('new') }], { committed })
       const answered = put.then(() => order.push('answered'))
       const reader = await readHome(world, home)
       for (const gate of [gates.group, gates.mark]) {
