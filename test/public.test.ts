@@ -39,6 +39,7 @@ test('the names that programs rely on are there', () => {
     ],
     state: [
       'StateError',
+      'budgets',
       'createHome',
       'homeExists',
       'limits',
