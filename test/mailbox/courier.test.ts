@@ -5,6 +5,7 @@ import { suite, type TestContext, test } from 'node:test'
 import { concat } from '../../src/bytes/bytes.ts'
 import { headerBytes } from '../../src/channel/frame.ts'
 import type { Clock } from '../../src/host/clock.ts'
+import type { Wire } from '../../src/host/wire.ts'
 import { serve } from '../../src/mailbox/courier.ts'
 import { realClock } from '../../src/node/clock.ts'
 import { connect, listen } from '../../src/node/tcp.ts'
@@ -44,6 +45,20 @@ suite('giving up', () => {
       await receiver.close()
     })
 
+  test('with no time at all there is one connection, and it has time enough to bring an acknowledgement', async () => {
+    const clock = new IdleClock()
+    const { receiver, sender } = await ends(clock)
+    let dials = 0
+    const dial = () => {
+      dials++
+      return receiver.dial({ weather: { delay: 1, delayMsMax: 500 } })
+    }
+    await sender.send(lines(1), dial, 0)
+    assert.equal(dials, 1)
+    await sender.close()
+    await assertReceived(await receiver.close(), clock, lines(1))
+  })
+
   test('an acknowledgement starts the time anew', async () => {
     const clock = new IdleClock()
     const { receiver, sender } = await ends(clock)
@@ -72,6 +87,49 @@ suite('giving up', () => {
     await sender.queue(lines(1))
     await delivering
     assert.equal(dials, 1)
+    await sender.close()
+    await receiver.close()
+  })
+
+  test('the time begins when something is queued on a connection that has stood idle', async () => {
+    const clock = new IdleClock()
+    const { receiver, sender } = await ends(clock)
+    const { outbox } = sender.to.mailbox
+    const delivering = sender.deliverUntil(
+      () => outbox.acknowledged.next > 1,
+      () => receiver.dial(swallowing(2)),
+      5_000,
+    )
+    delivering.catch(() => undefined)
+    await new Promise<void>(resolve => clock.after(200_000, resolve))
+    await sender.queue(lines(1))
+    await assert.rejects(delivering, { code: 'channel/TIMEOUT' })
+    const took = clock.monotonic() - 200_000
+    assert.ok(took >= 4_500 && took <= 7_500, `${took} ms`)
+    await sender.close()
+    await receiver.close()
+  })
+
+  test('an idle connection that breaks is made anew, however long it had stood', async () => {
+    const clock = new IdleClock()
+    const { receiver, sender } = await ends(clock)
+    const { outbox } = sender.to.mailbox
+    const wires: Wire[] = []
+    const delivering = sender.deliverUntil(
+      () => outbox.acknowledged.next > 1,
+      () => {
+        const wire = receiver.dial()
+        wires.push(wire)
+        return wire
+      },
+      5_000,
+    )
+    await new Promise<void>(resolve => clock.after(200_000, resolve))
+    wires[0]?.abort()
+    await new Promise<void>(resolve => clock.after(1_000, resolve))
+    await sender.queue(lines(1))
+    await delivering
+    assert.equal(wires.length, 2)
     await sender.close()
     await receiver.close()
   })
