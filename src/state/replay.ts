@@ -56,13 +56,15 @@ export async function replay(
   visit: Visit,
   upTo: number = Number.MAX_SAFE_INTEGER,
 ): Promise<Replayed> {
-  const { numbers } = await damage(() => listSegments(disk, directory))
+  const { numbers, strangers } = await listSegments(disk, directory)
+  if (strangers[0] !== undefined)
+    throw new StateError('EINTEGRITY', `${directory}/${strangers[0]} does not belong here`)
   if (numbers.length === 0) throw new StateError('EINTEGRITY', `no journal in ${directory}`)
   let confirmed = 0
   const newest: WholeGroup[] = []
   let end = { segment: 0, offset: 0, clean: true, length: 0 }
 
-  const files = await Promise.all(numbers.map(number => readHeader(disk, directory, number, keys)))
+  const files = await Promise.all(numbers.map(number => readSegmentHeader(disk, directory, number, keys)))
   const inUse = files.filter((file, at) => !isSuperseded(file, files.slice(at + 1)))
   let tree: Frontier = inUse[0]?.before ?? emptyFrontier
   let rootAtMark = mark.number === tree.size ? root(sha256, tree) : undefined
@@ -71,13 +73,13 @@ export async function replay(
     const next = inUse[at + 1]
     if (!sameTree(header.before, tree))
       throw new StateError('EINTEGRITY', `segment ${header.number} does not follow the one before it`)
-    const bytes = await readWhole(disk, segmentPath(directory, header.number))
+    const bytes = await readSegment(disk, segmentPath(directory, header.number))
     lengths.set(header.number, bytes.length)
     let offset = segmentHeaderBytes
     // A segment ends where the next one begins in the tree; what lies behind that was given up by an earlier open.
     while (tree.size < Math.min(upTo, next?.before.size ?? upTo)) {
-      const group = readGroup(bytes.subarray(offset), keys, tree)
-      if (group === undefined) break
+      const group = readGroup(bytes.subarray(offset), keys, tree.size, root(sha256, tree))
+      if ('flaw' in group) break
       const at = { segment: header.number, offset }
       newest.push({ before: tree, bytes: bytes.subarray(offset, offset + group.padded), at })
       if (newest.length > inFlightMax) newest.shift()
@@ -93,7 +95,7 @@ export async function replay(
     if (next === undefined) {
       const clean = isZero(bytes.subarray(offset))
       end = { segment: header.number, offset, clean, length: bytes.length }
-      refuseLoss(bytes, offset, keys, tree, confirmed, mark)
+      refuseLoss(bytes, offset, keys, tree.size, Math.max(confirmed, mark.number))
     }
   }
   const segments = files.map(header => ({ header, length: lengths.get(header.number) }))
@@ -104,29 +106,26 @@ export async function replay(
  * A later segment that begins no further on holds all that is valid of this one: an open was writing it again, and
  * died before this one was unlinked for good.
  */
-function isSuperseded(header: SegmentHeader, later: readonly SegmentHeader[]): boolean {
+export function isSuperseded(header: SegmentHeader, later: readonly SegmentHeader[]): boolean {
   return later.some(other => other.before.size <= header.before.size)
 }
 
 /**
- * The journal ends before group `tree.size + 1`. That is a crash's doing only if nobody was told of that group: it
- * lies above the mark and above every confirmed number, also those named by whole groups further on.
+ * The journal ends at `offset`, before group `size + 1`. That is a crash's doing only if nobody was told of that group:
+ * it lies above the mark and above every confirmed number, also those named by whole groups further on.
+ * @throws StateError EINTEGRITY, EROLLBACK
  */
-function refuseLoss(
+export function refuseLoss(
   bytes: Uint8Array,
   offset: number,
   keys: JournalKeys,
-  tree: Frontier,
-  confirmed: number,
-  mark: Mark,
+  size: number,
+  told: number,
 ): void {
-  const missing = tree.size + 1
+  const missing = size + 1
   let later = 0
-  let known = Math.max(confirmed, mark.number)
-  for (let at = offset + limits.sectorBytes; at < bytes.length; at += limits.sectorBytes) {
-    const header = headerAt(bytes.subarray(at))
-    if (header === undefined || header.generation <= tree.size) continue
-    if (authenticLeaf(bytes.subarray(at), header, keys.macKey) === undefined) continue
+  let known = told
+  for (const { header } of laterGroups(bytes, offset, keys, size)) {
     later = Math.max(later, header.generation)
     known = Math.max(known, header.confirmed)
   }
@@ -136,8 +135,22 @@ function refuseLoss(
     throw new StateError('EINTEGRITY', `group ${missing} was acknowledged and is damaged`)
   throw new StateError(
     'EROLLBACK',
-    `the home ends at group ${tree.size}, but group ${known} was acknowledged: it is an older copy`,
+    `the home ends at group ${size}, but group ${known} was acknowledged: it is an older copy`,
   )
+}
+
+/** Groups of a generation that the tree does not have yet, their MAC fitting, on the sectors behind `offset`. */
+export function* laterGroups(
+  bytes: Uint8Array,
+  offset: number,
+  keys: JournalKeys,
+  size: number,
+): Generator<{ readonly header: GroupHeader; readonly offset: number }> {
+  for (let at = offset + limits.sectorBytes; at < bytes.length; at += limits.sectorBytes) {
+    const header = headerAt(bytes.subarray(at))
+    if (header === undefined || header.generation <= size) continue
+    if (authenticLeaf(bytes.subarray(at), header, keys.macKey) !== undefined) yield { header, offset: at }
+  }
 }
 
 type Group = {
@@ -147,17 +160,34 @@ type Group = {
   readonly padded: number
 }
 
-/** The next group if it is whole, authentic and linked; its padding is zeros. */
-function readGroup(bytes: Uint8Array, keys: JournalKeys, tree: Frontier): Group | undefined {
+/** Why no group is there; with what is known of it all the same where its MAC fits and it is the next one. */
+export type Flaw = { readonly flaw: string; readonly known?: Pick<Group, 'header' | 'leaf' | 'padded'> }
+
+/**
+ * The next group, behind `size` others, if it is whole, authentic and linked; its padding is zeros. `rootBefore` is
+ * `undefined` where the tree is not known: the link is then the word of the group's MAC alone.
+ */
+export function readGroup(
+  bytes: Uint8Array,
+  keys: JournalKeys,
+  size: number,
+  rootBefore: Uint8Array | undefined,
+): Group | Flaw {
   const header = headerAt(bytes)
-  if (header === undefined || header.generation !== tree.size + 1) return undefined
-  if (!equal(header.storeId, keys.storeId) || !equal(header.rootBefore, root(sha256, tree))) return undefined
+  if (header === undefined) return { flaw: 'no group header, or one whose CRC does not fit' }
+  if (header.generation !== size + 1) return { flaw: `it is group ${header.generation}` }
+  if (!equal(header.storeId, keys.storeId)) return { flaw: 'it is of another store' }
+  if (rootBefore !== undefined && !equal(header.rootBefore, rootBefore))
+    return { flaw: 'it follows other groups than those before it' }
   const padded = paddedLength(header)
-  if (bytes.length < padded || !isZero(bytes.subarray(header.length, padded))) return undefined
+  if (bytes.length < padded) return { flaw: 'the file ends within it' }
   const leaf = authenticLeaf(bytes, header, keys.macKey)
-  if (leaf === undefined) return undefined
+  if (leaf === undefined) return { flaw: 'its MAC does not fit' }
+  const known = { header, leaf, padded }
+  if (!isZero(bytes.subarray(header.length, padded))) return { flaw: 'its padding is not zeros', known }
   const records = recordsOf(bytes, header)
-  return records && { header, leaf, records, padded }
+  if (records === undefined) return { flaw: 'a block is not the one that it names', known }
+  return { ...known, records }
 }
 
 /** `undefined` if a block is not the one that its group names: a torn write may have lost any of its sectors. */
@@ -174,7 +204,8 @@ function headerAt(bytes: Uint8Array): GroupHeader | undefined {
   return damageSync(() => parseGroupHeader(bytes))
 }
 
-async function readHeader(
+/** @throws StateError EINTEGRITY, DiskError */
+export async function readSegmentHeader(
   disk: Disk,
   directory: string,
   number: number,
@@ -196,7 +227,8 @@ async function readHeader(
   }
 }
 
-async function readWhole(disk: Disk, path: string): Promise<Uint8Array> {
+/** @throws StateError EINTEGRITY if it is longer than a segment can be, DiskError */
+export async function readSegment(disk: Disk, path: string): Promise<Uint8Array> {
   const file = await disk.open(path, { access: 'read' })
   try {
     const { size } = await file.stat()

@@ -71,25 +71,29 @@ const namePattern = /^(\d{8})\.seg$/
 /** Left by a crash between making a segment and naming it: never part of the journal. */
 export const unfinishedSuffix = '.new'
 
-/** Segment numbers in order, and the names of unfinished ones. */
+/** Segment numbers in order, the paths of unfinished ones, and names that do not belong there. */
 export async function listSegments(
   disk: Disk,
   directory: string,
-): Promise<{ readonly numbers: readonly number[]; readonly unfinished: readonly string[] }> {
+): Promise<{
+  readonly numbers: readonly number[]
+  readonly unfinished: readonly string[]
+  readonly strangers: readonly string[]
+}> {
   const numbers: number[] = []
   const unfinished: string[] = []
+  const strangers: string[] = []
   try {
     for (const name of await disk.list(directory)) {
       const digits = namePattern.exec(name)?.[1]
       if (digits !== undefined) numbers.push(Number(digits))
       else if (name.endsWith(unfinishedSuffix)) unfinished.push(`${directory}/${name}`)
-      else if (name === reserveName) continue
-      else throw new BytesError(`${directory}/${name} does not belong here`)
+      else if (name !== reserveName) strangers.push(name)
     }
   } catch (error) {
     if (!(error instanceof DiskError && error.code === 'missing')) throw error
   }
-  return { numbers, unfinished }
+  return { numbers, unfinished, strangers }
 }
 
 /** A new segment under its name: header, the given groups, then zeros; all synced, its name too. */
