@@ -112,6 +112,12 @@ export function parseJson(source: string): Json {
   }
 }
 
+/** A text as JSON in visible ASCII, to quote it in a message: nothing in it acts on a terminal. */
+export function asciiJson(text: string): string {
+  const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return JSON.stringify(text).replace(/[^ -~]/g, escaped)
+}
+
 function unescaped(text: string): string | undefined {
   try {
     const read: unknown = JSON.parse(text)

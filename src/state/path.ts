@@ -10,6 +10,10 @@ export const statePrefix = '/state/'
 
 const shape = /^(?:\/(?!\.{1,2}(?:\/|$))[!-.0-~]+)+$/
 
+export function isPath(path: string): boolean {
+  return path.length <= limits.pathBytesMax && shape.test(path)
+}
+
 /** D5: 1 to 255 visible ASCII characters, `/name/name...`, no empty, `.` or `..` component. */
 export function checkPath(path: string): string {
   if (path.length > limits.pathBytesMax)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { BytesError } from '../../src/bytes/bytes.ts'
-import { type Json, jsonLimits, parseJson } from '../../src/bytes/json.ts'
+import { asciiJson, type Json, jsonLimits, parseJson } from '../../src/bytes/json.ts'
 import { jsonTexts } from './json-texts.ts'
 
 /** As `JSON.parse` has it, so that the two can be compared. */
@@ -96,6 +96,16 @@ suite('strict JSON', () => {
       assert.throws(() => parseJson(source), BytesError)
     assert.equal(parseJson(`"${'a\\n'.repeat(300_000)}"`), 'a\n'.repeat(300_000))
     assert.ok(performance.now() - begun < 2_000)
+  })
+
+  test('any text is quoted in visible ASCII, and read back', () => {
+    assert.equal(asciiJson('a\u001b[2J\u009b"é\u{1f600}'), '"a\\u001b[2J\\u009b\\"\\u00e9\\ud83d\\ude00"')
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), text => {
+        assert.match(asciiJson(text), /^[ -~]*$/)
+        assert.equal(parseJson(asciiJson(text)), text)
+      }),
+    )
   })
 
   test('any text: either the value that JSON.parse reads, or a refusal; never more than JSON is', () => {
