@@ -17,7 +17,8 @@ const literal = /null|true|false/y
 
 /**
  * One JSON text (RFC 8259), where every value can be read in one way only: JSON.parse would take the last of two
- * members of one name, and round numbers. Messages say where, and quote nothing.
+ * members of one name, round numbers, and in V8 14 mistake one escaped name for another. Messages say where, and
+ * quote nothing.
  * @throws BytesError `line 3, column 7: ...`
  */
 export function parseJson(source: string): Json {

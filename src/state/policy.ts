@@ -12,7 +12,12 @@ export type Rule = {
 } & ({ readonly prefix: string } | { readonly path: string })
 
 /** Of each path and each prefix, the first rule that allows an operation there. */
-type Grant = { readonly paths: Map<string, number>; readonly prefixes: Map<string, number> }
+type Grant = {
+  readonly paths: Map<string, number>
+  readonly prefixes: Map<string, number>
+  /** Of the prefixes: nothing behind it needs to be looked at. */
+  longest: number
+}
 
 export type Policy = {
   readonly version: number
@@ -46,10 +51,11 @@ export function policyOf(parsed: Omit<Policy, 'grants'>): Policy {
     const ofSubject = grants.get(rule.subject)
     if (ofSubject === undefined) throw new TypeError(`rule ${index} is for no subject`)
     for (const operation of rule.allow) {
-      const grant = ofSubject.get(operation) ?? { paths: new Map(), prefixes: new Map() }
+      const grant = ofSubject.get(operation) ?? { paths: new Map(), prefixes: new Map(), longest: 0 }
       ofSubject.set(operation, grant)
       const [places, place] = 'path' in rule ? [grant.paths, rule.path] : [grant.prefixes, rule.prefix]
       if (!places.has(place)) places.set(place, index)
+      if ('prefix' in rule) grant.longest = Math.max(grant.longest, place.length)
     }
   }
   return { ...parsed, grants }
@@ -85,9 +91,9 @@ function isUnderState(operation: PolicyOperation, path: string): boolean {
   return isPath(path) || (operation === 'list' && isPath(`${path}x`))
 }
 
-function firstRule({ paths, prefixes }: Grant, path: string): number | undefined {
+function firstRule({ paths, prefixes, longest }: Grant, path: string): number | undefined {
   let first = paths.get(path)
-  for (let at = path.indexOf('/', 1); at > 0; at = path.indexOf('/', at + 1)) {
+  for (let at = path.indexOf('/', 1); at > 0 && at < longest; at = path.indexOf('/', at + 1)) {
     const rule = prefixes.get(path.slice(0, at + 1))
     if (rule !== undefined && (first === undefined || rule < first)) first = rule
   }

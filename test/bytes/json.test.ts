@@ -85,6 +85,14 @@ suite('strict JSON', () => {
       )
   })
 
+  test('what was read before does not change what is read: V8 14 takes the second name for the first', () => {
+    for (const name of ['\\', '\n', '"']) {
+      const read = parseJson(`{"": [], ${JSON.stringify(name)}: 0}`)
+      assert.ok(read instanceof Map)
+      assert.deepEqual([...read.keys()], ['', name])
+    }
+  })
+
   test('a long text is neither slow nor too deep for the stack', () => {
     const begun = performance.now()
     for (const source of [
@@ -111,6 +119,8 @@ suite('strict JSON', () => {
   test('any text: either the value that JSON.parse reads, or a refusal; never more than JSON is', () => {
     fc.assert(
       fc.property(jsonTexts, source => {
+        // Once JSON.parse of V8 14 has seen a name with a backslash in it, it takes others for that one.
+        if (/\\\\|\\u005c/i.test(source)) return
         let expected: { readonly value: unknown } | undefined
         try {
           expected = { value: JSON.parse(source) }
