@@ -1,6 +1,7 @@
 import { BytesError, base64url, equal } from '../bytes/bytes.ts'
 import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
-import type { Change, Store } from '../state/store.ts'
+import type { Change } from '../state/change.ts'
+import type { Store } from '../state/store.ts'
 import { Changes } from './changes.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'

@@ -3,11 +3,13 @@ import type { Clock } from '../host/clock.ts'
 import { DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import { describeMark, type Keeper, type Mark, MarkError, sameMark } from '../mark/mark.ts'
+import type { AuditEntry } from './audit.ts'
+import type { AuditTrail } from './audit-trail.ts'
 import type { Operation } from './block.ts'
 import { StateError, stateError } from './error.ts'
 import { type SealedGroup, sealGroup } from './group.ts'
 import type { Journal, ReserveUse } from './journal.ts'
-import { batchBytesMax, limits } from './limits.ts'
+import { batchBytesMax, batchRecordsMax } from './limits.ts'
 import type { Records } from './records.ts'
 import type { JournalKeys } from './segment.ts'
 
@@ -16,6 +18,8 @@ export type Batch = {
   readonly operations: readonly Operation[]
   /** As docs/spec/journal.md counts them. */
   readonly bytes: number
+  /** What is told of it in the audit trail. */
+  readonly audit?: readonly AuditEntry[] | undefined
   /** What it may take of the reserve when the disk is full. */
   readonly use: ReserveUse
   /** Asked when the group is sealed: an operation that is not wanted any more is left out. */
@@ -39,6 +43,7 @@ export type CommitterParts = JournalKeys & {
   readonly records: Records
   readonly entropy: Entropy
   readonly clock: Clock
+  readonly audit: AuditTrail
   /** Bytes of batches that may wait. */
   readonly queueBytes: number
   /** The journal's tree. */
@@ -174,7 +179,10 @@ export class Committer {
         this.#refuse(error, taken)
         continue
       }
-      const operations = this.#wanted(taken)
+      const wanted = this.#wanted(taken)
+      const entries = taken.flatMap(({ audit }) => audit ?? [])
+      const chunk = this.#parts.audit.chunk(entries, this.#end.tree.size + 1)
+      const operations = chunk === undefined ? wanted : [...wanted, chunk.operation]
       if (operations.length === 0) {
         await finishing
         for (const batch of taken) batch.resolve(this.#mark.number)
@@ -198,6 +206,7 @@ export class Committer {
         continue
       }
       this.#end = group.after
+      chunk?.taken()
       await finishing
       this.#inFlight = operations
       finishing = this.#finish(group, taken)
@@ -231,7 +240,7 @@ export class Committer {
     for (const batch of this.#waiting) {
       bytes += batch.bytes
       records += batch.operations.length
-      if (count > 0 && (bytes > batchBytesMax || records > limits.groupRecordsMax)) break
+      if (count > 0 && (bytes > batchBytesMax || records > batchRecordsMax)) break
       count++
     }
     return this.#drop(0, count)

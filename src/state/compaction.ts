@@ -1,3 +1,4 @@
+import type { Secret } from '../crypto/secret.ts'
 import { type Block, openRecords, type Placed, type Put, type ScopeKey, type ScopeTag } from './block.ts'
 import type { Journal } from './journal.ts'
 import { limits } from './limits.ts'
@@ -13,10 +14,11 @@ export type CompactionParts = {
   readonly records: Records
   readonly source: SegmentFiles
   readonly scopeKey: (scope: ScopeTag) => Promise<ScopeKey>
-  /** Commits what is still live of these. */
-  readonly carry: (records: readonly Carried[]) => Promise<void>
-  /** Commits where the journal begins from now on: the size of the tree before its first group. */
-  readonly begin: (size: number) => Promise<void>
+  /**
+   * Commits what is still live of these, and with the last of a segment where the journal begins from now on: the size
+   * of the tree before its first group.
+   */
+  readonly carry: (records: readonly Carried[], begin: number | undefined) => Promise<void>
   /** Begins a segment, so that all before it can be given up. */
   readonly roll: () => Promise<void>
 }
@@ -135,7 +137,7 @@ export class Compaction {
 
   /** Carries the next live records, or gives the oldest segment up when it has none left. */
   async #next(): Promise<void> {
-    const { journal, source, begin } = this.#parts
+    const { journal, source, carry } = this.#parts
     const oldest = journal.oldest
     if (oldest === undefined) return
     if (this.#at.segment !== oldest.number) {
@@ -156,13 +158,18 @@ export class Compaction {
       generation++
       read += group.bytes.length
     }
-    // Committed side by side, so that they share a group.
-    await all(live.map(block => this.#carry(block)))
+    const isLast = generation > oldest.after
+    const opened: Opened[] = []
+    try {
+      for (const block of live) opened.push(await this.#open(block))
+      const carried = opened.flatMap(block => block.carried)
+      if (isLast || carried.length > 0) await carry(carried, isLast ? oldest.after : undefined)
+    } finally {
+      for (const { whole } of opened) whole[Symbol.dispose]()
+    }
     this.#at = { segment, offset }
     this.#generation = generation
-    if (generation <= oldest.after || live.length > 0) return
-    await begin(oldest.after)
-    await journal.giveUpOldest()
+    if (isLast) await journal.giveUpOldest()
   }
 
   #liveIn(group: WalkedGroup): LiveBlock[] {
@@ -176,27 +183,26 @@ export class Compaction {
     return [...live].map(([block, records]) => ({ group, block, records }))
   }
 
-  async #carry({ group, block, records }: LiveBlock): Promise<void> {
+  async #open({ group, block, records }: LiveBlock): Promise<Opened> {
     const scope = await this.#parts.scopeKey(block.scope)
     const sealed = group.bytes.subarray(block.offset, block.offset + block.length)
-    const { whole, records: opened } = await openRecords(scope.key, block, sealed)
-    using _ = whole
+    const { whole, records: found } = await openRecords(scope.key, block, sealed)
     const carried: Carried[] = []
     for (const record of records) {
-      const found = opened[record.index]
-      if (found === undefined) continue
+      const put = found[record.index]
+      if (put === undefined) continue
       const generation = record.generation ?? group.header.generation
-      const put: Put = { kind: 'put', path: record.path, scope, ...found, generation }
-      carried.push({ put, isLive: () => this.#parts.records.isLive(record, group.at) })
+      carried.push({
+        put: { kind: 'put', path: record.path, scope, ...put, generation },
+        isLive: () => this.#parts.records.isLive(record, group.at),
+      })
     }
-    await this.#parts.carry(carried)
+    return { whole, carried }
   }
 }
 
-/** Waits for all, also when one fails: what was opened is wiped by then. */
-async function all(work: readonly Promise<void>[]): Promise<void> {
-  for (const done of await Promise.allSettled(work)) if (done.status === 'rejected') throw done.reason
-}
+/** What was opened of a block: views into one secret. */
+type Opened = { readonly whole: Secret; readonly carried: readonly Carried[] }
 
 type LivePut = Placed & { readonly kind: 'put' }
 

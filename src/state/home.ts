@@ -10,6 +10,7 @@ import type { Log } from '../host/log.ts'
 import { join, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/anchor.ts'
 import { NoKeeper } from '../keeper/none.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
+import { AuditTrail } from './audit-trail.ts'
 import type { Placed } from './block.ts'
 import { type Budgets, tightened } from './budget.ts'
 import { Committer } from './committer.ts'
@@ -20,7 +21,7 @@ import { decodeJournalStart, Journal } from './journal.ts'
 import { journalPath } from './path.ts'
 import { type Found, Records } from './records.ts'
 import { inFlightMax, type Replayed, replay, type Visit } from './replay.ts'
-import { decodeScope, type Scope, Scopes, scopePrefix } from './scopes.ts'
+import { decodeScope, defaultScope, type Scope, Scopes, scopePrefix } from './scopes.ts'
 import { type JournalKeys, SegmentFiles } from './segment.ts'
 import { Store } from './store.ts'
 
@@ -97,10 +98,11 @@ export async function openHome(
     refuseMisfits(await loadScopes(records, scopes))
 
     const { queueBytes } = budgets
-    const committing = { ...keys, journal, keeper, records, clock, entropy, queueBytes, end, mark }
+    const audit = await AuditTrail.open(await scopes.key(defaultScopeOf(scopes)), records, clock)
+    const committing = { ...keys, journal, keeper, records, clock, entropy, audit, queueBytes, end, mark }
     const committer = new Committer(committing)
     const log = options.log ?? { event() {} }
-    const parts = { config, storeId, committer, journal, source, records, scopes, clock, entropy }
+    const parts = { config, storeId, committer, audit, journal, source, records, scopes, clock, entropy }
     const store = new Store({ ...parts, log, budgets, release })
     await store.finish(start)
     return store
@@ -148,7 +150,7 @@ export async function readHome(world: World, home: string, anchorBase?: string):
 }
 
 /** Changes with every group that a writer marks and with every segment. */
-async function sighting(disk: Disk, home: string, anchorBase: string | undefined): Promise<string> {
+export async function sighting(disk: Disk, home: string, anchorBase: string | undefined): Promise<string> {
   try {
     const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await openAnchorToRead(disk, anchorPath, storeId)
@@ -222,6 +224,12 @@ async function loadScopes(records: Records, scopes: Scopes): Promise<readonly Sc
   for (const path of records.list(scopePrefix)) scopes.set(decodeScope((await records.get(path)).payload))
   records.keep(scope => scopes.isLive(scope))
   return scopes.misfits()
+}
+
+function defaultScopeOf(scopes: Scopes): Scope {
+  const scope = scopes.find(defaultScope)
+  if (scope === undefined) throw new StateError('EINTEGRITY', 'the store has no default scope')
+  return scope
 }
 
 function refuseMisfits([first]: readonly Scope[]): void {

@@ -1,5 +1,6 @@
 /** The state store (docs/guides/library.md). */
 export { type Budgets, budgets } from './budget.ts'
+export type { Change, CommitOptions } from './change.ts'
 export { type Config, type Profile, profiles } from './config.ts'
 export { createHome, type NewHome } from './create.ts'
 export { type Envelope, type Meta, verify, wrap } from './envelope.ts'
@@ -8,4 +9,4 @@ export type { PastChange } from './history.ts'
 export { homeExists, openHome, type Reader, readHome, type World } from './home.ts'
 export { limits } from './limits.ts'
 export type { Found } from './records.ts'
-export type { Change, CommitOptions, Figures, Store } from './store.ts'
+export type { Figures, Store } from './store.ts'

@@ -19,7 +19,17 @@ export const limits = {
   growBytes: 1024 * 1024,
   /** How much compaction carries at a time, between what callers commit. */
   carryBytes: 256 * 1024,
+  /** Audit entries that wait for a group, and how much of them one group takes. */
+  auditWaitingMax: 4096,
+  auditWaitingBytes: 32 * 1024,
+  /** So many small chunks are merged; into chunks of about this size; and so much is kept. */
+  auditChunksMax: 64,
+  auditChunkBytes: 64 * 1024,
+  auditBytesMax: 64 * 1024 * 1024,
 } as const
 
-/** Room for a batch: what a group offers less its header, scope table, trailer and MAC at their largest. */
-export const batchBytesMax = limits.groupBytesMax - 64 * 1024
+/** Room for a batch: what a group offers less its header, scope table, trailer and MAC at their largest, and audit. */
+export const batchBytesMax = limits.groupBytesMax - 128 * 1024
+
+/** One record of a group is left for the audit trail. */
+export const batchRecordsMax = limits.groupRecordsMax - 1

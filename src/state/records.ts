@@ -70,6 +70,19 @@ export class Records {
     return entry.group.at.segment === at.segment && entry.group.at.offset === at.offset
   }
 
+  /** The groups that hold live records, each once, in the order of the journal. */
+  groups(): readonly Group[] {
+    const groups = new Set<Group>()
+    for (const { group } of this.#entries.values()) groups.add(group)
+    return [...groups].sort((a, b) => a.at.segment - b.at.segment || a.at.offset - b.at.offset)
+  }
+
+  /** Where a record lies: its group, and its block there. @throws StateError ENOENT */
+  place(path: string): { readonly group: Group; readonly block: Block } {
+    const { group, block } = this.#entry(path)
+    return { group, block }
+  }
+
   /** Every record of a scope is gone, whatever the journal still holds. */
   forget(scopeId: Uint8Array): void {
     for (const [path, entry] of this.#entries) if (equal(entry.block.scope.id, scopeId)) this.#drop(path)
@@ -81,6 +94,11 @@ export class Records {
 
   has(path: string): boolean {
     return this.#entries.has(path)
+  }
+
+  /** Plaintext bytes of a record, its envelope included; 0 if there is none. */
+  lengthOf(path: string): number {
+    return this.#entries.get(path)?.length ?? 0
   }
 
   /** Paths under a prefix in byte order. */

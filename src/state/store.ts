@@ -3,8 +3,11 @@ import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
 import type { Mark } from '../mark/mark.ts'
+import { type AuditEntry, auditBytes } from './audit.ts'
+import { type AuditTrail, linesOf } from './audit-trail.ts'
 import { type Operation, operationBytes } from './block.ts'
 import type { Budgets } from './budget.ts'
+import { type Change, type CommitOptions, entriesOf } from './change.ts'
 import type { Committer } from './committer.ts'
 import { type Carried, Compaction } from './compaction.ts'
 import type { Config } from './config.ts'
@@ -12,22 +15,12 @@ import { type Meta, wrap } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
 import { historyOf, type PastChange } from './history.ts'
 import { encodeJournalStart, type Journal } from './journal.ts'
-import { batchBytesMax, limits } from './limits.ts'
+import { batchBytesMax, batchRecordsMax, limits } from './limits.ts'
 import { checkPath, checkStatePath, journalPath, ownPrefix } from './path.ts'
 import type { Found, Records } from './records.ts'
 import { ScopeChanges } from './scope-changes.ts'
 import { defaultScope, type Scope, type Scopes } from './scopes.ts'
 import type { SegmentFiles } from './segment.ts'
-
-/** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
-export type Change =
-  | {
-      readonly put: string
-      readonly payload: Uint8Array
-      readonly meta?: Partial<Meta>
-      readonly scope?: string
-    }
-  | { readonly delete: string }
 
 export type Figures = {
   readonly generation: number
@@ -40,21 +33,15 @@ export type Figures = {
   readonly waiting: number
   /** Operations over the latency budget since the store was opened. */
   readonly slow: number
-}
-
-export type CommitOptions = {
-  /**
-   * Runs as the index changes, in commit order: what it sets is never ahead of what is durable and marked.
-   */
-  readonly committed?: ((generation: number) => void) | undefined
-  /** After so many milliseconds the caller is told EDEADLINE. */
-  readonly deadlineMs?: number | undefined
+  /** Audit entries that were dropped since then. */
+  readonly auditDropped: number
 }
 
 export type StoreParts = {
   readonly config: Config
   readonly storeId: Uint8Array
   readonly committer: Committer
+  readonly audit: AuditTrail
   readonly journal: Journal
   readonly source: SegmentFiles
   readonly records: Records
@@ -79,20 +66,25 @@ export class Store {
   constructor(parts: StoreParts) {
     this.#parts = parts
     const { journal, records, source, scopes, entropy } = parts
+    parts.audit.attach({
+      commit: changes => this.#commitOwn(changes),
+      flush: async () => {
+        await parts.committer.submit({ operations: [], bytes: 0, use: 'some' })
+      },
+    })
     this.#scopeChanges = new ScopeChanges({
       scopes,
       records,
       entropy,
       commit: (path, payload, goes, committed) =>
-        this.#commitOwn({ put: path, payload }, goes ? 'all' : 'nothing', committed),
+        this.#commitOwn([{ put: path, payload }], goes ? 'all' : 'nothing', committed),
     })
     this.#compaction = new Compaction({
       journal,
       records,
       source,
       scopeKey: scope => scopes.key(scope),
-      carry: carried => this.#carry(carried),
-      begin: size => this.#begin(size),
+      carry: (carried, begin) => this.#carry(carried, begin),
       roll: async () => {
         await parts.committer.submit({ operations: [], bytes: 0, use: 'all', roll: true })
       },
@@ -105,7 +97,7 @@ export class Store {
 
   /** What the store takes up and how it fares. */
   get figures(): Figures {
-    const { committer, journal, records } = this.#parts
+    const { audit, committer, journal, records } = this.#parts
     return {
       generation: committer.mark.number,
       records: records.count,
@@ -114,6 +106,7 @@ export class Store {
       segments: journal.segments.length,
       waiting: committer.waiting,
       slow: this.#slow,
+      auditDropped: audit.dropped,
     }
   }
 
@@ -167,16 +160,17 @@ export class Store {
   async #commit(changes: readonly Change[], options: CommitOptions, begun: number): Promise<number> {
     this.#refuseIfUnusable()
     const operations: Operation[] = []
-    let bytes = 0
+    const audit = entriesOf(changes, options.by)
+    let bytes = auditBytes(audit)
     for (const change of changes) {
       const operation = await this.#operation(change)
       operations.push(operation)
       bytes += operationBytes(operation)
     }
-    if (bytes > batchBytesMax || operations.length > limits.groupRecordsMax)
+    if (bytes > batchBytesMax || operations.length > batchRecordsMax)
       throw new StateError(
         'E2BIG',
-        `a batch is at most ${batchBytesMax} bytes and ${limits.groupRecordsMax} records`,
+        `a batch is at most ${batchBytesMax} bytes and ${batchRecordsMax} records`,
       )
     this.#refuseTooMany(operations)
     await this.#compaction.pace(bytes)
@@ -186,7 +180,7 @@ export class Store {
     const { committed } = options
     const submit = () => {
       const deadlineMs = this.#left(options.deadlineMs, begun)
-      return this.#parts.committer.submit({ operations, bytes, use, committed, deadlineMs })
+      return this.#parts.committer.submit({ operations, bytes, use, audit, committed, deadlineMs })
     }
     const generation = await submit().catch(async error => {
       if (!(error instanceof StateError && error.code === 'ENOSPC')) throw error
@@ -196,7 +190,18 @@ export class Store {
       return submit()
     })
     this.#compaction.ifWorthwhile()
+    this.#parts.audit.tidy()
     return generation
+  }
+
+  /** Tells the audit trail of a read or a refusal: with the next group, or in a second. Nobody waits for it. */
+  note(entry: AuditEntry): void {
+    this.#parts.audit.note(entry)
+  }
+
+  /** What the audit trail has, oldest first. @throws StateError EINTEGRITY */
+  async *audit(): AsyncGenerator<string> {
+    yield* linesOf(this.#parts.records)
   }
 
   /**
@@ -259,6 +264,7 @@ export class Store {
 
   async #close(): Promise<void> {
     await this.#scopeChanges.idle()
+    await this.#parts.audit.close()
     this.#closed = true
     await this.#compaction.stop()
     await this.#parts.committer.idle()
@@ -296,28 +302,35 @@ export class Store {
     await this.#compaction.all()
   }
 
-  async #carry(carried: readonly Carried[]): Promise<void> {
+  async #carry(carried: readonly Carried[], begin: number | undefined): Promise<void> {
     this.#refuseIfUnusable()
-    const isLive = new Map<Operation, () => boolean>()
-    let bytes = 0
-    for (const { put, isLive: live } of carried) {
-      if (this.#scopeChanges.isGone(put.scope)) continue
-      isLive.set(put, live)
-      bytes += operationBytes(put)
+    const isWanted = new Map<Operation, () => boolean>()
+    for (const { put, isLive } of carried)
+      if (!this.#scopeChanges.isGone(put.scope)) isWanted.set(put, isLive)
+    if (begin !== undefined) {
+      const start = await this.#operation({ put: journalPath, payload: encodeJournalStart(begin) })
+      isWanted.set(start, () => true)
     }
-    const isWanted = (operation: Operation) => isLive.get(operation)?.() ?? false
-    await this.#parts.committer.submit({ operations: [...isLive.keys()], bytes, use: 'all', isWanted })
+    const operations = [...isWanted.keys()]
+    await this.#parts.committer.submit({
+      operations,
+      bytes: operations.reduce((sum, operation) => sum + operationBytes(operation), 0),
+      use: 'all',
+      isWanted: operation => isWanted.get(operation)?.() ?? false,
+    })
   }
 
-  async #begin(size: number): Promise<void> {
-    await this.#commitOwn({ put: journalPath, payload: encodeJournalStart(size) }, 'all')
-  }
-
-  async #commitOwn(change: Change, use: 'nothing' | 'all', committed?: () => void): Promise<void> {
-    const operation = await this.#operation(change)
+  /** Of the store's own accord: no budget, no audit, no waiting for compaction. */
+  async #commitOwn(
+    changes: readonly Change[],
+    use: 'nothing' | 'all' = 'nothing',
+    committed?: () => void,
+  ): Promise<void> {
+    const operations: Operation[] = []
+    for (const change of changes) operations.push(await this.#operation(change))
     this.#refuseIfUnusable()
-    const bytes = operationBytes(operation)
-    await this.#parts.committer.submit({ operations: [operation], bytes, use, committed })
+    const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0)
+    await this.#parts.committer.submit({ operations, bytes, use, committed })
   }
 
   async #operation(change: Change): Promise<Operation> {

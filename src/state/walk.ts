@@ -1,4 +1,4 @@
-import type { Placed } from './block.ts'
+import type { Block, Placed } from './block.ts'
 import { StateError, stateError } from './error.ts'
 import { type GroupHeader, groupHeaderBytes, paddedLength, parseGroupHeader, placeRecords } from './group.ts'
 import type { Location, SegmentFiles } from './segment.ts'
@@ -27,4 +27,27 @@ export async function groupAt(source: SegmentFiles, at: Location, generation: nu
   } catch (error) {
     throw stateError(error)
   }
+}
+
+export type LivePut = Placed & { readonly kind: 'put' }
+
+/** The records of a block that are what their paths hold now. */
+export type LiveBlock = {
+  readonly group: WalkedGroup
+  readonly block: Block
+  readonly records: readonly LivePut[]
+}
+
+export function liveBlocks(
+  group: WalkedGroup,
+  isLive: (record: Placed, at: Location) => boolean,
+): LiveBlock[] {
+  const live = new Map<Block, LivePut[]>()
+  for (const record of group.placed) {
+    if (record.kind === 'delete' || !isLive(record, group.at)) continue
+    const others = live.get(record.block)
+    if (others === undefined) live.set(record.block, [record])
+    else others.push(record)
+  }
+  return [...live].map(([block, records]) => ({ group, block, records }))
 }

@@ -1,0 +1,36 @@
+import type { AuditEntry } from './audit.ts'
+import type { Meta } from './envelope.ts'
+import { statePrefix } from './path.ts'
+
+/** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
+export type Change =
+  | {
+      readonly put: string
+      readonly payload: Uint8Array
+      readonly meta?: Partial<Meta>
+      readonly scope?: string
+    }
+  | { readonly delete: string }
+
+export type CommitOptions = {
+  /**
+   * Runs as the index changes, in commit order: what it sets is never ahead of what is durable and marked.
+   */
+  readonly committed?: ((generation: number) => void) | undefined
+  /** After so many milliseconds the caller is told EDEADLINE. */
+  readonly deadlineMs?: number | undefined
+  /** Who asked for it and why it was allowed, for the audit trail; else the process that holds the home. */
+  readonly by?: { readonly subject: string; readonly reason: string } | undefined
+}
+
+/** What callers do under `/state/` is told; the product's own records are its own business. */
+export function entriesOf(changes: readonly Change[], by: CommitOptions['by']): AuditEntry[] {
+  const entries: AuditEntry[] = []
+  for (const change of changes) {
+    const path = 'put' in change ? change.put : change.delete
+    if (!path.startsWith(statePrefix)) continue
+    const { subject, reason } = by ?? { subject: '', reason: 'owner' }
+    entries.push({ action: 'put' in change ? 'put' : 'delete', decision: 'allow', path, reason, subject })
+  }
+  return entries
+}
