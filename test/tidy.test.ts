@@ -36,7 +36,6 @@ const onlyIn: readonly { readonly module: RegExp; readonly folder: string }[] = 
   { module: /^node:fs(\/.*)?$/, folder: 'node' },
   { module: /^node:(net|tls|http|http2|https|dgram|dns)(\/.*)?$/, folder: 'node' },
   { module: /^node:(child_process|cluster|worker_threads|sqlite)$/, folder: 'node' },
-  { module: /^cborg(\/.*)?$/, folder: 'bytes' },
   { module: /^commander$/, folder: 'cli' },
 ]
 
@@ -598,7 +597,6 @@ const rules: readonly { readonly name: string; readonly rule: Rule; readonly pla
         one("import { hash } from 'node:crypto'", /node:crypto only in src\/crypto\//),
         one("import { open } from 'node:fs/promises'", /only in src\/node\//),
         one("const { DatabaseSync } = await import('node:sqlite')", /only in src\/node\//),
-        one("import { encode } from 'cborg'", /only in src\/bytes\//),
         one("import { Command } from 'commander'", /only in src\/cli\//),
         one("import left from 'left-pad'", /no line in the table/),
         one("const fs = require('fs')", /require\(\.\.\.\) has no line/),

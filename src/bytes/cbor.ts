@@ -1,6 +1,6 @@
-import { type EncodeOptions, encode, rfc8949EncodeOptions } from 'cborg'
-import { BytesError, equal, text } from './bytes.ts'
+import { BytesError, equal, text, utf8 } from './bytes.ts'
 import { Reader } from './reader.ts'
+import { Writer } from './writer.ts'
 
 /** What our fixed maps hold. Map keys are text; integers are within +-(2^53 - 1). */
 export type CborValue =
@@ -22,24 +22,9 @@ export const cborLimits = { depthMax: 4, itemsMax: 4096 } as const
  * @throws BytesError
  */
 export function encodeCbor(value: CborValue): Uint8Array {
-  return encode(value, encodeOptions)
-}
-
-const encodeOptions: EncodeOptions = {
-  ...rfc8949EncodeOptions,
-  typeEncoders: {
-    number(value: number) {
-      if (!Number.isSafeInteger(value)) throw new BytesError('CBOR: not an integer within 2^53 - 1')
-      return null
-    },
-    string(value: string) {
-      if (!value.isWellFormed()) throw new BytesError('CBOR: text with half a surrogate pair')
-      return null
-    },
-    undefined() {
-      throw new BytesError('CBOR: undefined')
-    },
-  },
+  const writer = new Writer()
+  write(writer, value, 0)
+  return writer.done()
 }
 
 /**
@@ -51,8 +36,7 @@ export function decodeCbor(bytes: Uint8Array): CborValue {
   const reader = new Reader(bytes)
   const value = item(reader, { left: cborLimits.itemsMax }, 0)
   reader.end()
-  if (!equal(encode(value, rfc8949EncodeOptions), bytes))
-    throw new BytesError('CBOR is not in canonical form')
+  if (!equal(encodeCbor(value), bytes)) throw new BytesError('CBOR is not in canonical form')
   return value
 }
 
@@ -103,6 +87,70 @@ function isMap(value: CborValue | undefined): value is CborMap {
   return (
     typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
   )
+}
+
+function write(writer: Writer, value: CborValue, depth: number): void {
+  if (depth > cborLimits.depthMax) throw new BytesError('CBOR: nested too deep')
+  if (value === null) writer.u8(0xf6)
+  else if (typeof value === 'boolean') writer.u8(value ? 0xf5 : 0xf4)
+  else if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value)) throw new BytesError('CBOR: not an integer within 2^53 - 1')
+    writeHead(writer, value < 0 ? 1 : 0, value < 0 ? -1 - value : value)
+  } else if (typeof value === 'string') writeText(writer, value)
+  else if (value instanceof Uint8Array) {
+    writeHead(writer, 2, value.length)
+    writer.bytes(value)
+  } else if (Array.isArray(value)) {
+    writeHead(writer, 4, value.length)
+    for (const one of value) write(writer, one, depth + 1)
+  } else if (isMap(value)) {
+    const entries = Object.entries(value)
+    writeHead(writer, 5, entries.length)
+    for (const [key, one] of entries.sort(byEncodedKey)) {
+      if (key === '__proto__') throw new BytesError('CBOR: a key that no map may have')
+      writeText(writer, key)
+      write(writer, one, depth + 1)
+    }
+  } else throw new BytesError(`CBOR: ${typeof value}`)
+}
+
+/** The bytewise order of encoded keys: shorter ones first, then by their bytes. */
+function byEncodedKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  if (isAscii(a) && isAscii(b)) return a.length - b.length || (a < b ? -1 : 1)
+  const [left, right] = [utf8(a), utf8(b)]
+  if (left.length !== right.length) return left.length - right.length
+  for (let i = 0; i < left.length; i++) {
+    const difference = (left[i] ?? 0) - (right[i] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return 0
+}
+
+function isAscii(value: string): boolean {
+  for (let i = 0; i < value.length; i++) if (value.charCodeAt(i) > 0x7f) return false
+  return true
+}
+
+function writeText(writer: Writer, value: string): void {
+  if (value.length < 256 && isAscii(value)) {
+    writeHead(writer, 3, value.length)
+    writer.ascii(value)
+    return
+  }
+  if (!value.isWellFormed()) throw new BytesError('CBOR: text with half a surrogate pair')
+  const bytes = utf8(value)
+  writeHead(writer, 3, bytes.length)
+  writer.bytes(bytes)
+}
+
+/** Of the shortest form. */
+export function writeHead(writer: Writer, major: number, count: number): void {
+  const kind = major << 5
+  if (count < 24) writer.u8(kind | count)
+  else if (count < 0x100) writer.u8(kind | 24).u8(count)
+  else if (count < 0x1_0000) writer.u8(kind | 25).u16(count)
+  else if (count < 0x1_0000_0000) writer.u8(kind | 26).u32(count)
+  else writer.u8(kind | 27).u64(count)
 }
 
 function item(reader: Reader, budget: { left: number }, depth: number): CborValue {

@@ -66,6 +66,13 @@ export class Writer {
     return this
   }
 
+  /** Text whose characters are one byte each. */
+  ascii(value: string): this {
+    const at = this.#grow(value.length, 0, 0)
+    for (let i = 0; i < value.length; i++) this.#bytes[at + i] = value.charCodeAt(i)
+    return this
+  }
+
   zeros(count: number): this {
     this.#grow(count, 0, 0)
     return this

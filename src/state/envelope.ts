@@ -1,5 +1,5 @@
 import { BytesError, concat, equal, utf8 } from '../bytes/bytes.ts'
-import { asBytes, asCount, asText, type CborMap, decodeCborMap } from '../bytes/cbor.ts'
+import { asBytes, asCount, asText, type CborMap, decodeCborMap, writeHead } from '../bytes/cbor.ts'
 import { Writer } from '../bytes/writer.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { StateError } from './error.ts'
@@ -24,13 +24,13 @@ export function wrap(payload: Uint8Array, meta: Meta): Uint8Array {
   // The map written out, keys in canonical order: on the path of every put a general encoder costs more than the hash.
   const writer = new Writer(fixedBytes + purpose.length + subject.length)
   writer.bytes(beforeTime)
-  count(writer, 0, meta.at)
+  writeHead(writer, 0, meta.at)
   writer.bytes(beforeSize)
-  count(writer, 0, payload.length)
+  writeHead(writer, 0, payload.length)
   writer.bytes(beforeHash).bytes(sha256(payload)).bytes(beforePurpose)
-  count(writer, textMajor, purpose.length)
+  writeHead(writer, 3, purpose.length)
   writer.bytes(purpose).bytes(beforeSubject)
-  count(writer, textMajor, subject.length)
+  writeHead(writer, 3, subject.length)
   return writer.bytes(subject).done()
 }
 
@@ -76,7 +76,6 @@ function bounded(value: string, max: number, name: string): Uint8Array {
 }
 
 const nothing = new Uint8Array(0)
-const textMajor = 3
 const fixedBytes = 128
 const beforeTime = concat(Uint8Array.of(0xa7, 0x61), utf8('v'), Uint8Array.of(1, 0x62), utf8('ts'))
 const beforeSize = concat(
@@ -90,13 +89,3 @@ const beforeSize = concat(
 const beforeHash = concat(Uint8Array.of(0x66), utf8('sha256'), Uint8Array.of(0x58, 32))
 const beforePurpose = concat(Uint8Array.of(0x67), utf8('purpose'))
 const beforeSubject = concat(Uint8Array.of(0x67), utf8('subject'))
-
-/** A CBOR head of the shortest form: an unsigned integer, or the length of a text. */
-function count(writer: Writer, major: number, value: number): void {
-  const kind = major << 5
-  if (value < 24) writer.u8(kind | value)
-  else if (value < 0x100) writer.u8(kind | 24).u8(value)
-  else if (value < 0x1_0000) writer.u8(kind | 25).u16(value)
-  else if (value < 0x1_0000_0000) writer.u8(kind | 26).u32(value)
-  else writer.u8(kind | 27).u64(value)
-}

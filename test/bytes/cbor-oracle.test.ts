@@ -16,7 +16,8 @@ function value(depth: number): CborValue {
   if (kind < 6) return 'añ水𐅑\u0000'.repeat(upTo(3)).slice(upTo(4)).toWellFormed()
   const length = upTo(4)
   if (kind === 6) return Array.from({ length }, () => value(depth + 1))
-  return Object.fromEntries(Array.from({ length }, () => [hex(bytes(upTo(14))), value(depth + 1)]))
+  const key = () => (upTo(2) === 0 ? 'zañ水𐅑é'.slice(upTo(3)).toWellFormed() : hex(bytes(upTo(14))))
+  return Object.fromEntries(Array.from({ length }, () => [key(), value(depth + 1)]))
 }
 
 /** What cbor2 says of the bytes under Common Deterministic Encoding, floats and undefined left out as we do. */
