@@ -1,6 +1,6 @@
 import type { AuditEntry } from './audit.ts'
 import type { Meta } from './envelope.ts'
-import { statePrefix } from './path.ts'
+import { policyPath, statePrefix } from './path.ts'
 
 /** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
 export type Change =
@@ -23,14 +23,16 @@ export type CommitOptions = {
   readonly by?: { readonly subject: string; readonly reason: string } | undefined
 }
 
-/** What callers do under `/state/` is told; the product's own records are its own business. */
+/** What callers do under `/state/` is told, and a policy; other records of the product are its own business. */
 export function entriesOf(changes: readonly Change[], by: CommitOptions['by']): AuditEntry[] {
   const entries: AuditEntry[] = []
   for (const change of changes) {
     const path = 'put' in change ? change.put : change.delete
-    if (!path.startsWith(statePrefix)) continue
+    const isPolicy = path === policyPath
+    if (!isPolicy && !path.startsWith(statePrefix)) continue
     const { subject, reason } = by ?? { subject: '', reason: 'owner' }
-    entries.push({ action: 'put' in change ? 'put' : 'delete', decision: 'allow', path, reason, subject })
+    const action = isPolicy ? 'policy' : 'put' in change ? 'put' : 'delete'
+    entries.push({ action, decision: 'allow', path, reason, subject })
   }
   return entries
 }

@@ -1,4 +1,6 @@
 /** The state store (docs/guides/library.md). */
+
+export { AllowList } from './allow-list.ts'
 export { type Budgets, budgets } from './budget.ts'
 export type { Change, CommitOptions } from './change.ts'
 export { type Config, type Profile, profiles } from './config.ts'
@@ -8,5 +10,16 @@ export { type Outcome, type StateCode, StateError } from './error.ts'
 export type { PastChange } from './history.ts'
 export { homeExists, openHome, type Reader, readHome, type World } from './home.ts'
 export { limits } from './limits.ts'
+export {
+  type Denial,
+  explain,
+  type Judgement,
+  judge,
+  type Policy,
+  type PolicyOperation,
+  policyOperations,
+} from './policy.ts'
+export { parsePolicy } from './policy-file.ts'
+export { type Adopted, adoptPolicy, storedPolicy } from './policy-record.ts'
 export type { Found } from './records.ts'
 export type { Figures, Store } from './store.ts'

@@ -5,6 +5,8 @@ import { limits } from './limits.ts'
 export const ownPrefix = '/pawl/'
 /** Where the journal begins (docs/spec/journal.md, "Compaction"). */
 export const journalPath = `${ownPrefix}journal`
+/** The policy in force (docs/spec/policy.md, section 3). */
+export const policyPath = `${ownPrefix}policy`
 /** What applications write. */
 export const statePrefix = '/state/'
 

@@ -1,14 +1,13 @@
-import { BytesError, equal } from '../bytes/bytes.ts'
+import { BytesError, equal, hex } from '../bytes/bytes.ts'
 import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { StateError } from './error.ts'
-import { ownPrefix } from './path.ts'
+import { policyPath } from './path.ts'
 import type { Policy } from './policy.ts'
 import { parsePolicy } from './policy-file.ts'
 import type { Found } from './records.ts'
 import type { Store } from './store.ts'
 
-/** docs/spec/policy.md, section 3. */
-export const policyPath = `${ownPrefix}policy`
+export { policyPath }
 
 /** The policy in force, the file it was read from, and when and by which group it was adopted. */
 export type Adopted = {
@@ -90,7 +89,8 @@ async function adopt(
     }
   }
   const payload = encodePolicy(policy, file)
-  await store.commit([{ put: policyPath, payload, meta: { subject: 'pawl', purpose: 'policy' } }])
+  const by = { subject: '', reason: `version ${policy.version} sha256:${hex(policy.digest)}` }
+  await store.commit([{ put: policyPath, payload, meta: { subject: 'pawl', purpose: 'policy' } }], { by })
   const adopted = await storedPolicy(store)
   if (adopted === undefined) throw new TypeError('a policy that was committed is gone')
   return { ...adopted, isNew: true }

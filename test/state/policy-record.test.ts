@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type CborValue, encodeCbor } from '../../src/bytes/cbor.ts'
 import { readHome } from '../../src/state/home.ts'
+import { policyPath } from '../../src/state/path.ts'
 import { parsePolicy, policyLimits } from '../../src/state/policy-file.ts'
-import { adoptPolicy, policyPath, storedPolicy } from '../../src/state/policy-record.ts'
+import { adoptPolicy, storedPolicy } from '../../src/state/policy-record.ts'
 import { Random } from '../simulator/random.ts'
 import { bytesOf, coded, copy, freshHome, sha256Of, withStore, world } from './support.ts'
 
@@ -141,6 +142,34 @@ suite('the adopted policy', () => {
       await adoptPolicy(store, file(1))
       await assert.rejects(store.putAtomic(policyPath, file(2)), coded('EINVAL'))
       await assert.rejects(store.delete(policyPath), coded('EINVAL'))
+    })
+  })
+
+  test('the audit trail has each that was adopted, by version and digest, and no other', async t => {
+    const { home } = await freshHome(t)
+    await withStore(home, async store => {
+      await adoptPolicy(store, file(1))
+      await adoptPolicy(store, file(1))
+      await adoptPolicy(store, file(2))
+      await assert.rejects(adoptPolicy(store, file(1)), coded('EROLLBACK'))
+      const entries: { readonly [key: string]: unknown }[] = []
+      for await (const line of store.audit()) entries.push(JSON.parse(line))
+      assert.deepEqual(
+        entries.map(({ action, decision, path, reason, subject }) => ({
+          action,
+          decision,
+          path,
+          reason,
+          subject,
+        })),
+        [1, 2].map(version => ({
+          action: 'policy',
+          decision: 'allow',
+          path: '/pawl/policy',
+          reason: `version ${version} sha256:${sha256Of(file(version)).toString('hex')}`,
+          subject: '',
+        })),
+      )
     })
   })
 
