@@ -1,20 +1,6 @@
-import type { Command, Option } from './command.ts'
-
-const home: Option = { flag: '--home DIR', about: 'the home; PAWL_HOME, or ~/.pawl, without it' }
-const anchor: Option = {
-  flag: '--anchor BASE',
-  about: 'where its anchor lies now, if it was moved; PAWL_ANCHOR says the same',
-}
-const json: Option = { flag: '--json', about: 'the answer for a program: one JSON object' }
-const jsonLines: Option = { flag: '--json', about: 'the answer for a program: JSON lines, each with a type' }
-const log: Option = {
-  flag: '--log',
-  about: 'what happens, as JSON lines on standard error, and nothing else there',
-}
-
-/** What opening a home can end in. */
-const opening = ['failed', 'usage', 'refused', 'noHome', 'locked'] as const
-const reading = ['failed', 'usage', 'refused', 'noHome'] as const
+import type { Command } from './command.ts'
+import { anchor, home, json, jsonLines, log, opening, reading } from './options.ts'
+import { stateCommands } from './state-commands.ts'
 
 /** The command table: parser, help and docs/reference/cli.md are made from it. */
 export const commands: readonly Command[] = [
@@ -211,61 +197,7 @@ export const commands: readonly Command[] = [
     seeAlso: ['receive', 'peer add'],
     load: async () => (await import('./send.ts')).send,
   },
-  {
-    name: 'state put',
-    words: 'PATH FILE',
-    summary: 'keep the bytes of a file, sealed, under a path',
-    about: [
-      'When it returns, the record is on disk and marked: no crash loses it, and no older copy of the home hides it. PATH begins with /state/; FILE is at most 1 MiB, and - is standard input.',
-    ],
-    options: [home, anchor, json],
-    examples: [
-      { line: 'pawl state put /state/orders/last last.json', about: 'replaces what was there' },
-      { line: 'date | pawl state put /state/seen -', about: 'from standard input' },
-    ],
-    fields: ['path, bytes, generation'],
-    exits: ['done', ...opening],
-    seeAlso: ['state get', 'state list'],
-    load: async () => (await import('./state.ts')).put,
-  },
-  {
-    name: 'state get',
-    words: 'PATH',
-    summary: 'write the bytes kept under a path to standard output',
-    about: ['Exactly as they were put. Bytes that are no text are not written to a terminal.'],
-    options: [
-      { flag: '--out FILE', about: 'write them to a new file instead' },
-      home,
-      anchor,
-      { flag: '--json', about: 'one JSON object, the bytes in base64' },
-    ],
-    examples: [
-      { line: 'pawl state get /state/orders/last', about: 'to standard output' },
-      { line: 'pawl state get /state/picture --out picture.png', about: 'to a file' },
-    ],
-    fields: [
-      'path, bytes, generation, at (ISO 8601), subject, purpose',
-      'payload: base64; or out, the file it was written to',
-    ],
-    exits: ['done', ...reading],
-    seeAlso: ['state put', 'state list'],
-    load: async () => (await import('./state.ts')).get,
-  },
-  {
-    name: 'state list',
-    words: '[PREFIX]',
-    summary: 'list the paths that begin with a prefix',
-    about: ['One path a line, in byte order; all of them without PREFIX.'],
-    options: [home, anchor, json],
-    examples: [
-      { line: 'pawl state list', about: 'everything under /state/' },
-      { line: 'pawl state list /state/orders/', about: 'what begins with it' },
-    ],
-    fields: ['paths: a list'],
-    exits: ['done', ...reading],
-    seeAlso: ['state get'],
-    load: async () => (await import('./state.ts')).list,
-  },
+  ...stateCommands,
   {
     name: 'doctor',
     words: '',

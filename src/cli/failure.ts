@@ -146,7 +146,11 @@ function hintOf(error: unknown): string | undefined {
     return `make sure that no process uses this home, then: install -m 600 /dev/null ${quoted(lock)}`
   if (code === 'ENOSPC' && message.includes('key slots'))
     return 'make another home for more peers; docs/guides/home-and-anchor.md, "How many peers"'
+  if (code === 'ENOENT' && message.startsWith('no policy'))
+    return 'adopt one with: pawl state policy adopt FILE; docs/guides/policy.md'
   if (code !== 'EROLLBACK') return undefined
+  if (message.startsWith('policy version'))
+    return 'write what it is to allow into a file with a greater version, and adopt that'
   const older = message.startsWith('the keeper') ? 'anchor' : 'home'
   return `put the newer ${older} back: this one is an older copy, or a fork; nothing was changed or sent`
 }

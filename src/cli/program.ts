@@ -52,18 +52,24 @@ function parser(found: Found, print: (text: string) => void): Parser {
   program.version(version, '--version', 'which version this is').helpOption('-h, --help')
   const groups = new Map<string, Parser>()
   for (const command of commands) {
-    const [first = '', second] = command.name.split(' ')
-    const parent = second === undefined ? program : (groups.get(first) ?? group(program, first, print))
-    if (second !== undefined) groups.set(first, parent)
-    parent.addCommand(leaf(new Parser(second ?? first), command, found, print))
+    const words = command.name.split(' ')
+    const last = words.pop() ?? ''
+    let parent = program
+    for (const [i, word] of words.entries()) {
+      const name = words.slice(0, i + 1).join(' ')
+      const known = groups.get(name) ?? group(parent, word, () => groupHelp(name), print)
+      groups.set(name, known)
+      parent = known
+    }
+    parent.addCommand(leaf(new Parser(last), command, found, print))
   }
   return program
 }
 
-function group(program: Parser, name: string, print: (text: string) => void): Parser {
-  const made = prepared(new Parser(name), print, () => groupHelp(name))
+function group(parent: Parser, word: string, text: () => string, print: (text: string) => void): Parser {
+  const made = prepared(new Parser(word), print, text)
   made.helpCommand(false)
-  program.addCommand(made)
+  parent.addCommand(made)
   return made
 }
 
@@ -97,20 +103,30 @@ function prepared(parser: Parser, print: (text: string) => void, text: () => str
 /** In our words, with what was probably meant. */
 function usageError(error: CommanderError, line: readonly string[]): UsageError {
   const [first = ''] = line
-  const group = commandsOf(first).map(({ name }) => name.slice(first.length + 1))
-  if (error.code === 'commander.help')
-    return new UsageError(`pawl ${first} needs one of: ${group.join(', ')}`, `see pawl ${first} --help`)
+  const name = nameIn(line)
+  if (error.code === 'commander.help') {
+    const group = commandsOf(name).map(command => command.name.slice(name.length + 1))
+    return new UsageError(`pawl ${name} needs one of: ${group.join(', ')}`, `see pawl ${name} --help`)
+  }
   if (first.startsWith('-'))
     return new UsageError(
       `unknown option ${JSON.stringify(first)}`,
       'options go behind the command; see pawl --help',
     )
-  const typed = `${line.join(' ')} `
-  const name =
-    commands.find(({ name }) => typed.startsWith(`${name} `))?.name ?? (group.length > 0 ? first : '')
   const said = error.message.replace(/^error: /, '').replace(/[<>]/g, '')
   const meant = /\(Did you mean (?:one of )?(.+)\?\)/.exec(said)?.[1]
   const message = said.replace(/\s*\(Did you mean .*$/s, '').replace(/\.$/, '')
   const see = `see pawl ${[name, '--help'].filter(Boolean).join(' ')}`
   return new UsageError(message, meant === undefined ? see : `did you mean ${meant}?`)
+}
+
+/** The command or group of commands that the line begins with. */
+function nameIn(line: readonly string[]): string {
+  let known = ''
+  for (const word of line) {
+    const name = known === '' ? word : `${known} ${word}`
+    if (!commands.some(command => `${command.name} `.startsWith(`${name} `))) break
+    known = name
+  }
+  return known
 }

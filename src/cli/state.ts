@@ -1,17 +1,19 @@
 import { text } from '../bytes/bytes.ts'
-import { DiskError, type File } from '../host/disk.ts'
+import { DiskError } from '../host/disk.ts'
 import { realDisk } from '../node/disk.ts'
-import { realPath } from '../node/path.ts'
-import { isStandardInputDirectory } from '../node/standard-input.ts'
 import { limits } from '../state/limits.ts'
 import { checkStatePath, statePrefix } from '../state/path.ts'
-import { type Given, type Run, UsageError } from './command.ts'
-import { notEmpty, openHomeToRead, openOwnHome, outputPath, refuseOwnFiles } from './home.ts'
+import { type Run, UsageError } from './command.ts'
+import { notEmpty, openHomeToRead, openOwnHome, outputPath } from './home.ts'
+import { inputBytes } from './input.ts'
 import { answer, answerBytes, answerJson, size } from './output.ts'
 
 export const put: Run = async given => {
   const path = checkStatePath(given.word(0))
-  const payload = await payloadOf(given, given.word(1))
+  const payload = await inputBytes(given, given.word(1), {
+    max: limits.payloadBytesMax,
+    hint: 'a record is at most that; put it in parts',
+  })
   const store = await openOwnHome(given)
   try {
     const generation = await store.putAtomic(path, payload)
@@ -60,55 +62,6 @@ export const list: Run = async given => {
   if (given.json) await answerJson({ paths })
   else for (const path of paths) await answer(path)
   return 'done'
-}
-
-async function payloadOf(given: Given, name: string): Promise<Uint8Array> {
-  const bytes = name === '-' ? await standardInput() : await contents(given, name)
-  if (bytes.length > limits.payloadBytesMax)
-    throw new UsageError(
-      `${name} is over ${size(limits.payloadBytesMax)}`,
-      'a record is at most that; put it in parts',
-    )
-  return bytes
-}
-
-/** One byte more than allowed is enough to refuse it. */
-async function standardInput(): Promise<Uint8Array> {
-  if (isStandardInputDirectory())
-    throw new UsageError('standard input is a directory', 'give it a file or a pipe')
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of process.stdin) {
-    const bytes: Uint8Array = Buffer.from(chunk)
-    chunks.push(bytes)
-    length += bytes.length
-    if (length > limits.payloadBytesMax) break
-  }
-  return Buffer.concat(chunks)
-}
-
-async function contents(given: Given, name: string): Promise<Uint8Array> {
-  const file = await openInput(given, name)
-  try {
-    const bytes = new Uint8Array(limits.payloadBytesMax + 1)
-    return bytes.subarray(0, await file.read(bytes, 0))
-  } finally {
-    await file.close()
-  }
-}
-
-async function openInput(given: Given, name: string): Promise<File> {
-  try {
-    const path = await realPath(notEmpty('FILE', name))
-    await refuseOwnFiles(given, path)
-    const kind = (await realDisk.stat(path))?.kind ?? 'file'
-    if (kind !== 'file') throw new UsageError(`${name} is no regular file`, 'use - for standard input')
-    return await realDisk.open(path, { access: 'read' })
-  } catch (error) {
-    if (error instanceof DiskError && error.code === 'missing')
-      throw new UsageError(`no file ${name}`, 'name one that exists, or - for standard input')
-    throw error
-  }
 }
 
 async function writeNew(path: string, bytes: Uint8Array): Promise<void> {

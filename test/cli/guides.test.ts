@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { suite, test } from 'node:test'
 import { freePort, Running, root, Scene } from './support.ts'
 
 type Line = { readonly who: string; readonly command: string; readonly shown: string }
 
+const textOf = (guide: string) => readFileSync(join(root, 'docs/guides', guide), 'utf8')
+
 /** The sessions of a guide: `alice$ pawl id`, and below it what is shown. */
 function linesOf(guide: string): Line[] {
-  const text = readFileSync(join(root, 'docs/guides', guide), 'utf8')
+  const text = textOf(guide)
   const blocks = [...text.matchAll(/^```console\n([\s\S]*?)^```$/gm)].map(match => match[1] ?? '')
   return blocks.flatMap(block =>
     [...block.matchAll(/^(\w+)\$ (.*)\n((?:(?!\w+\$ ).*\n)*)/gm)].map(
@@ -18,8 +20,15 @@ function linesOf(guide: string): Line[] {
   )
 }
 
+/** Files that a guide shows, each with its name before it. */
+function filesOf(guide: string): { readonly name: string; readonly text: string }[] {
+  return [...textOf(guide).matchAll(/`([\w.]+)`:\n\n```json\n([\s\S]*?)^```$/gm)].map(
+    ([, name = '', text = '']) => ({ name, text }),
+  )
+}
+
 suite('the guides show what happens', { timeout: 60_000 }, () => {
-  for (const guide of ['start.md', 'state.md']) {
+  for (const guide of ['start.md', 'state.md', 'policy.md']) {
     test(guide, async () => {
       const scene = new Scene()
       const port = String(await freePort())
@@ -34,6 +43,7 @@ suite('the guides show what happens', { timeout: 60_000 }, () => {
         }
         return new Running(spawn('sh', ['-c', command], { cwd: scene.folder, env }))
       }
+      for (const { name, text } of filesOf(guide)) writeFileSync(scene.path(name), text)
       let receiver: Running | undefined
       try {
         if (guide !== 'start.md') await begin('alice', 'pawl init').ended
@@ -52,7 +62,7 @@ suite('the guides show what happens', { timeout: 60_000 }, () => {
           assert.equal(code, 0, `${command}: ${stderr}`)
           if (typed === 'pawl init') identities.set(who, /pawl1:[\w-]{43}/.exec(stdout)?.[0] ?? '')
           const said = scene.plain(stdout).replaceAll('DIR', '~/try')
-          assert.equal(said === '' || said.endsWith('\n') ? said : `${said}\n`, shown, command)
+          assert.equal(said === '' || said.endsWith('\n') ? said : `${said}\n`, scene.plain(shown), command)
         }
         assert.ok(guide !== 'start.md' || (await receiver?.kill('SIGTERM'))?.code === 0)
       } finally {

@@ -1,0 +1,57 @@
+import { DiskError, type File } from '../host/disk.ts'
+import { realDisk } from '../node/disk.ts'
+import { realPath } from '../node/path.ts'
+import { isStandardInputDirectory } from '../node/standard-input.ts'
+import { type Given, UsageError } from './command.ts'
+import { notEmpty, refuseOwnFiles } from './home.ts'
+import { size } from './output.ts'
+
+/** The bytes of a file that was named, `-` being standard input; `hint` is for one that is over `max`. */
+export async function inputBytes(
+  given: Given,
+  name: string,
+  { max, hint }: { readonly max: number; readonly hint: string },
+): Promise<Uint8Array> {
+  // One byte more than allowed is enough to refuse it.
+  const bytes = name === '-' ? await standardInput(max) : await contents(given, name, max)
+  if (bytes.length > max) throw new UsageError(`${name} is over ${size(max)}`, hint)
+  return bytes
+}
+
+async function standardInput(max: number): Promise<Uint8Array> {
+  if (isStandardInputDirectory())
+    throw new UsageError('standard input is a directory', 'give it a file or a pipe')
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of process.stdin) {
+    const bytes: Uint8Array = Buffer.from(chunk)
+    chunks.push(bytes)
+    length += bytes.length
+    if (length > max) break
+  }
+  return Buffer.concat(chunks)
+}
+
+async function contents(given: Given, name: string, max: number): Promise<Uint8Array> {
+  const file = await openInput(given, name)
+  try {
+    const bytes = new Uint8Array(max + 1)
+    return bytes.subarray(0, await file.read(bytes, 0))
+  } finally {
+    await file.close()
+  }
+}
+
+async function openInput(given: Given, name: string): Promise<File> {
+  try {
+    const path = await realPath(notEmpty('FILE', name))
+    await refuseOwnFiles(given, path)
+    const kind = (await realDisk.stat(path))?.kind ?? 'file'
+    if (kind !== 'file') throw new UsageError(`${name} is no regular file`, 'use - for standard input')
+    return await realDisk.open(path, { access: 'read' })
+  } catch (error) {
+    if (error instanceof DiskError && error.code === 'missing')
+      throw new UsageError(`no file ${name}`, 'name one that exists, or - for standard input')
+    throw error
+  }
+}

@@ -1,0 +1,21 @@
+import type { Option } from './command.ts'
+
+/** Options that several commands have. */
+export const home: Option = { flag: '--home DIR', about: 'the home; PAWL_HOME, or ~/.pawl, without it' }
+export const anchor: Option = {
+  flag: '--anchor BASE',
+  about: 'where its anchor lies now, if it was moved; PAWL_ANCHOR says the same',
+}
+export const json: Option = { flag: '--json', about: 'the answer for a program: one JSON object' }
+export const jsonLines: Option = {
+  flag: '--json',
+  about: 'the answer for a program: JSON lines, each with a type',
+}
+export const log: Option = {
+  flag: '--log',
+  about: 'what happens, as JSON lines on standard error, and nothing else there',
+}
+
+/** What opening a home can end in. */
+export const opening = ['failed', 'usage', 'refused', 'noHome', 'locked'] as const
+export const reading = ['failed', 'usage', 'refused', 'noHome'] as const
