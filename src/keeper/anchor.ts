@@ -21,7 +21,7 @@ export type Anchor = {
   close(): Promise<void>
 }
 
-const names = { key: 'key', slots: 'slots', mark: 'mark', lock: 'lock' } as const
+export const anchorNames = { key: 'key', slots: 'slots', mark: 'mark', lock: 'lock' } as const
 const keyMagic = utf8('PAWLKEY1')
 
 /** Makes the anchor whole; the mark comes last, so an anchor with a mark is a whole one. */
@@ -34,16 +34,16 @@ export async function createAnchor(
 ): Promise<void> {
   await disk.makeDirectory(path)
   using storeKey = new Secret(entropy.bytes(32))
-  const file = await disk.open(join(path, names.key), { access: 'exclusive' })
+  const file = await disk.open(join(path, anchorNames.key), { access: 'exclusive' })
   await file.write(concat(keyMagic, storeKey.bytes, keyCheck(storeKey.bytes)), 0)
   await file.sync()
   await file.close()
-  await createSlots(disk, entropy, join(path, names.slots), slotCount)
-  const lock = await disk.open(join(path, names.lock), { access: 'exclusive' })
+  await createSlots(disk, entropy, join(path, anchorNames.slots), slotCount)
+  const lock = await disk.open(join(path, anchorNames.lock), { access: 'exclusive' })
   await lock.sync()
   await lock.close()
   using markKey = deriveMarkKey(storeKey)
-  await createMarkFile(disk, join(path, names.mark), markKey, firstMark(storeId))
+  await createMarkFile(disk, join(path, anchorNames.mark), markKey, firstMark(storeId))
   await disk.syncDirectory(path)
 }
 
@@ -60,9 +60,9 @@ export function firstMark(storeId: Uint8Array): Mark {
 export async function openAnchor(disk: Disk, path: string): Promise<Anchor> {
   const storeKey = await readStoreKey(disk, path)
   await refuseWithoutLockFile(disk, path)
-  const lock = await disk.lock(join(path, names.lock))
+  const lock = await disk.lock(join(path, anchorNames.lock))
   try {
-    const slots = await Slots.open(disk, join(path, names.slots), 'write')
+    const slots = await Slots.open(disk, join(path, anchorNames.slots), 'write')
     const markKey = deriveMarkKey(storeKey)
     return {
       path,
@@ -92,8 +92,8 @@ export async function openAnchorToRead(
   const storeKey = await readStoreKey(disk, path)
   try {
     using markKey = deriveMarkKey(storeKey)
-    const mark = await readMarkFile(disk, join(path, names.mark), markKey, storeId)
-    return { storeKey, slots: await Slots.open(disk, join(path, names.slots), 'read'), mark }
+    const mark = await readMarkFile(disk, join(path, anchorNames.mark), markKey, storeId)
+    return { storeKey, slots: await Slots.open(disk, join(path, anchorNames.slots), 'read'), mark }
   } catch (error) {
     storeKey[Symbol.dispose]()
     throw missingIsDamage(error)
@@ -102,7 +102,7 @@ export async function openAnchorToRead(
 
 export async function openFileKeeper(disk: Disk, anchor: Anchor, storeId: Uint8Array): Promise<FileKeeper> {
   try {
-    return await FileKeeper.open(disk, join(anchor.path, names.mark), anchor.markKey, storeId)
+    return await FileKeeper.open(disk, join(anchor.path, anchorNames.mark), anchor.markKey, storeId)
   } catch (error) {
     throw missingIsDamage(error)
   }
@@ -115,18 +115,20 @@ export function join(directory: string, name: string): string {
 /**
  * A lock file that is gone may still be locked by a process that has it open; made anew, it would let a second writer
  * in. Who knows that there is none puts an empty one there.
+ * @throws MarkError EINTEGRITY
  */
-async function refuseWithoutLockFile(disk: Disk, path: string): Promise<void> {
-  const place = join(path, names.lock)
+export async function refuseWithoutLockFile(disk: Disk, path: string): Promise<void> {
+  const place = join(path, anchorNames.lock)
   const found = await disk.stat(place)
   if (found?.kind === 'file' && found.size === 0) return
   const what = found === undefined ? 'is gone' : 'is not the empty file it was'
   throw new MarkError('EINTEGRITY', `the lock file ${place} ${what}`)
 }
 
-async function readStoreKey(disk: Disk, path: string): Promise<Secret> {
+/** @throws MarkError EINTEGRITY */
+export async function readStoreKey(disk: Disk, path: string): Promise<Secret> {
   try {
-    const file = await disk.open(join(path, names.key), { access: 'read' })
+    const file = await disk.open(join(path, anchorNames.key), { access: 'read' })
     const bytes = new Uint8Array(keyMagic.length + 32 + 8 + 1)
     const length = await file.read(bytes, 0)
     await file.close()
@@ -148,7 +150,7 @@ function keyCheck(storeKey: Uint8Array): Uint8Array {
   return sha256(concat(utf8('pawl v1 store key check'), storeKey)).subarray(0, 8)
 }
 
-function deriveMarkKey(storeKey: Secret): Secret {
+export function deriveMarkKey(storeKey: Secret): Secret {
   return expandLabel(hkdfSha256, storeKey, 'mark file', new Uint8Array(0), 32)
 }
 

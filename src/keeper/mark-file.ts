@@ -40,6 +40,26 @@ export async function readMarkFile(
   }
 }
 
+/** Both slots as they lie there, `undefined` for one that is not whole. @throws MarkError EINTEGRITY on another length */
+export async function readMarkSlots(
+  disk: Disk,
+  path: string,
+  macKey: Secret,
+  domain: Uint8Array,
+): Promise<MarkSlots> {
+  const file = await disk.open(path, { access: 'read' })
+  try {
+    return await readSlots(file, macKey, domain)
+  } finally {
+    await file.close()
+  }
+}
+
+/** The mark that two slots hold. @throws MarkError EINTEGRITY if neither is whole, or they contradict each other */
+export function markIn(slots: MarkSlots): Mark {
+  return newest(slots).mark
+}
+
 /**
  * The keeper `file` (S4). It catches a home put back alone; home and anchor put back together it cannot see. Only
  * the holder of the anchor's lock may open it, so read-compare-write is a compare-and-swap.
@@ -103,9 +123,9 @@ export class FileKeeper implements Keeper {
   }
 }
 
-type Slots = readonly [Mark | undefined, Mark | undefined]
+export type MarkSlots = readonly [Mark | undefined, Mark | undefined]
 
-function newest([first, second]: Slots): { readonly mark: Mark; readonly slot: 0 | 1 } {
+function newest([first, second]: MarkSlots): { readonly mark: Mark; readonly slot: 0 | 1 } {
   if (first !== undefined && second !== undefined) {
     if (first.number === second.number && !sameMark(first, second))
       throw new MarkError('EINTEGRITY', 'the two slots of the mark file contradict each other')
@@ -116,7 +136,7 @@ function newest([first, second]: Slots): { readonly mark: Mark; readonly slot: 0
   throw new MarkError('EINTEGRITY', 'both slots of the mark file are damaged')
 }
 
-async function readSlots(file: File, macKey: Secret, domain: Uint8Array): Promise<Slots> {
+async function readSlots(file: File, macKey: Secret, domain: Uint8Array): Promise<MarkSlots> {
   if ((await file.stat()).size !== 2 * slotBytes)
     throw new MarkError('EINTEGRITY', 'the mark file is not two slots long')
   const bytes = new Uint8Array(2 * slotBytes)

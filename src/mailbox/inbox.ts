@@ -197,7 +197,8 @@ function encodePosition(position: Position): Uint8Array {
   return encodeCbor({ format: 1, next: position.next, head: position.head })
 }
 
-function decodePosition(bytes: Uint8Array): Position {
+/** @throws BytesError */
+export function decodePosition(bytes: Uint8Array): Position {
   const map = decodeCborMap(bytes, ['format', 'next', 'head'])
   if (map.format !== 1) throw new BytesError('inbox position of an unknown format')
   return { next: asCount(map.next), head: asBytes(map.head, 32) }

@@ -46,7 +46,7 @@ export class OutFile {
    */
   static async open(disk: Disk, store: Store, peer: Uint8Array, path: string): Promise<OutFile> {
     const record = recordPath(path)
-    const known = store.has(record) ? decode((await store.get(record)).payload) : undefined
+    const known = store.has(record) ? decodeOutFile((await store.get(record)).payload) : undefined
     if (known === undefined) return OutFile.#create(disk, store, peer, path)
     if (equal(known.peer, peer)) return OutFile.#reopen(disk, known)
     // Bytes that were never acknowledged are the other peer's all the same: only it can say that nobody was told.
@@ -168,7 +168,8 @@ function encode(known: Known): Uint8Array {
   return encodeCbor({ format: 1, ...known })
 }
 
-function decode(bytes: Uint8Array): Known {
+/** @throws BytesError */
+export function decodeOutFile(bytes: Uint8Array): Known {
   const map = decodeCborMap(bytes, ['format', 'path', 'peer', 'device', 'inode', 'length', 'reserve'])
   if (map.format !== 1) throw new BytesError('out file record of an unknown format')
   return {

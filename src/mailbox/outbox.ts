@@ -262,6 +262,15 @@ export class Outbox implements Sent {
   }
 }
 
+/** Messages that share a record, or a part of one message. @throws BytesError for anything else */
+export function refuseOddPart(bytes: Uint8Array): void {
+  const reader = new Reader(bytes)
+  const kind = reader.u8()
+  if (kind === 1) while (reader.left > 0) reader.bytes(reader.u32())
+  else if (kind === 2) reader.u32()
+  else throw new BytesError('outbox record of an unknown kind')
+}
+
 /** The scope that seals every message body kept for or from a peer. */
 export function mailboxScope(peer: Uint8Array): string {
   return `mailbox:${base64url(peer)}`
@@ -280,7 +289,11 @@ function encodePosition(sending: Position, acknowledged: Position): Uint8Array {
   return encodeCbor({ format: 1, next, head, ackNext: acknowledged.next, ackHead: acknowledged.head })
 }
 
-function decodePosition(bytes: Uint8Array): { readonly sending: Position; readonly acknowledged: Position } {
+/** @throws BytesError */
+export function decodePosition(bytes: Uint8Array): {
+  readonly sending: Position
+  readonly acknowledged: Position
+} {
   const map = decodeCborMap(bytes, positionFields)
   if (map.format !== 1) throw new BytesError('outbox position of an unknown format')
   return {

@@ -40,7 +40,7 @@ export async function queueFile(
 ): Promise<Job> {
   const record = jobPath(peer, path)
   const fresh = { path, peer, length: 0, sha256: sha256(new Uint8Array(0)), lines: 0, last: 0 }
-  let job: Job = !options.again && store.has(record) ? decode((await store.get(record)).payload) : fresh
+  let job: Job = !options.again && store.has(record) ? decodeJob((await store.get(record)).payload) : fresh
   const file = await disk.open(path, { access: 'read' })
   try {
     const { kind, size } = await file.stat()
@@ -134,7 +134,8 @@ function encode(job: Job): Uint8Array {
   return encodeCbor({ format: 1, ...job })
 }
 
-function decode(bytes: Uint8Array): Job {
+/** @throws BytesError */
+export function decodeJob(bytes: Uint8Array): Job {
   const map = decodeCborMap(bytes, ['format', 'path', 'peer', 'length', 'sha256', 'lines', 'last'])
   if (map.format !== 1) throw new BytesError('send job of an unknown format')
   return {

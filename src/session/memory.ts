@@ -102,7 +102,8 @@ function encodeMemory(memory: Memory<Secret>): Uint8Array {
   })
 }
 
-function decodeMemory(bytes: Uint8Array): Memory<Secret> {
+/** The secrets are the caller's to wipe. @throws BytesError */
+export function decodeMemory(bytes: Uint8Array): Memory<Secret> {
   const map = decodeCborMap(bytes, ['format', 'epoch', 'none', 'secrets'])
   if (map.format !== 1 || typeof map.none !== 'boolean') throw new BytesError('session of an unknown format')
   const secrets = asArray(map.secrets, 2).map(value => {

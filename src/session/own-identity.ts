@@ -5,8 +5,8 @@ import { type Identity, IdentityKeys, newIdentity, parseIdentity } from '../sign
 /** The identity of a home: its chain of records, and the keys of the newest (docs/spec/session.md). */
 export type OwnIdentity = { readonly identity: Identity; readonly keys: IdentityKeys }
 
-const chainPath = '/pawl/identity/chain'
-const keysPath = '/pawl/identity/keys'
+export const chainPath = '/pawl/identity/chain'
+export const keysPath = '/pawl/identity/keys'
 
 /** What a new home's first group holds of its identity. */
 export function firstIdentity(): {

@@ -10,9 +10,9 @@ import type { Store } from '../state/store.ts'
  */
 export type Peer = { readonly name: string; readonly id: Uint8Array; readonly records: readonly Uint8Array[] }
 
-const prefix = '/pawl/peer/'
+export const peerPrefix = '/pawl/peer/'
 /** What a peer whose name was removed had shown: nobody is new who was here before. */
-const formerPrefix = '/pawl/former/'
+export const formerPrefix = '/pawl/former/'
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
 type Records = {
@@ -21,7 +21,9 @@ type Records = {
 }
 
 export async function listPeers(records: Records): Promise<Peer[]> {
-  return Promise.all(records.list(prefix).map(async path => decodePeer((await records.get(path)).payload)))
+  return Promise.all(
+    records.list(peerPrefix).map(async path => decodePeer((await records.get(path)).payload)),
+  )
 }
 
 /** @throws StateError ENOENT, naming the command that adds one */
@@ -46,7 +48,7 @@ export async function addPeer(store: Store, ownId: Uint8Array, name: string, id:
   }
   const former = formerPath(id)
   const put = (records: readonly Uint8Array[]) => ({
-    put: prefix + name,
+    put: peerPrefix + name,
     payload: encodePeer({ name, id, records }),
   })
   if (!store.has(former)) await store.commit([put([])])
@@ -61,7 +63,7 @@ export async function removePeer(store: Store, name: string): Promise<void> {
   const { id, records } = await findPeer(store, name)
   const payload = encodeCbor({ format: 1, records })
   await store.commit([
-    { delete: prefix + name },
+    { delete: peerPrefix + name },
     ...(records.length > 0 ? [{ put: formerPath(id), payload }] : []),
   ])
 }
@@ -70,7 +72,8 @@ function formerPath(id: Uint8Array): string {
   return formerPrefix + base64url(id)
 }
 
-function decodeFormer(bytes: Uint8Array): readonly Uint8Array[] {
+/** @throws BytesError */
+export function decodeFormer(bytes: Uint8Array): readonly Uint8Array[] {
   const map = decodeCborMap(bytes, ['format', 'records'])
   if (map.format !== 1) throw new BytesError('former peer of an unknown format')
   return asArray(map.records).map(record => asBytes(record))
@@ -92,7 +95,7 @@ export function judgeIdentity(peer: Peer, shown: Identity): 'same' | 'newer' | '
 
 export async function rememberIdentity(store: Store, peer: Peer, shown: Identity): Promise<Peer> {
   const next = { ...peer, records: shown.records }
-  await store.commit([{ put: prefix + peer.name, payload: encodePeer(next) }])
+  await store.commit([{ put: peerPrefix + peer.name, payload: encodePeer(next) }])
   return next
 }
 
@@ -100,7 +103,8 @@ function encodePeer(peer: Peer): Uint8Array {
   return encodeCbor({ format: 1, ...peer })
 }
 
-function decodePeer(bytes: Uint8Array): Peer {
+/** @throws BytesError */
+export function decodePeer(bytes: Uint8Array): Peer {
   const map = decodeCborMap(bytes, ['format', 'name', 'id', 'records'])
   if (map.format !== 1) throw new BytesError('peer record of an unknown format')
   return {

@@ -1,0 +1,96 @@
+import { isZero } from '../../bytes/bytes.ts'
+import type { Secret } from '../../crypto/secret.ts'
+import { type Disk, DiskError } from '../../host/disk.ts'
+import { anchorNames, deriveMarkKey, join, readStoreKey, refuseWithoutLockFile } from '../../keeper/anchor.ts'
+import { markIn, readMarkSlots } from '../../keeper/mark-file.ts'
+import { Slots, slotSecretBytes } from '../../keeper/slots.ts'
+import { type Mark, MarkError } from '../../mark/mark.ts'
+import { limits } from '../limits.ts'
+import { detailOf, type FindingName, type Findings } from './findings.ts'
+
+/** What there is of an anchor; what is missing here has been told of. */
+export type AnchorSight = {
+  readonly storeKey: Secret | undefined
+  readonly slots: Slots | undefined
+  readonly mark: Mark | undefined
+  close(): Promise<void>
+}
+
+/** Whether another process has the home open; `unknown` where the lock cannot be tried. */
+export type Use = 'nobody' | 'another' | 'unknown'
+
+/** Takes the lock for a moment, since nothing else tells; nothing is written. */
+export async function whoUses(disk: Disk, anchor: string, findings: Findings): Promise<Use> {
+  try {
+    await refuseWithoutLockFile(disk, anchor)
+    const lock = await disk.lock(join(anchor, anchorNames.lock))
+    await lock.release()
+    return 'nobody'
+  } catch (error) {
+    if (error instanceof DiskError && error.code === 'locked') return 'another'
+    if (error instanceof MarkError) tellOf(findings, 'LOCK_FILE', join(anchor, anchorNames.lock), error)
+    return 'unknown'
+  }
+}
+
+export async function lookAtAnchor(
+  disk: Disk,
+  anchor: string,
+  storeId: Uint8Array,
+  findings: Findings,
+): Promise<AnchorSight> {
+  const at = (name: keyof typeof anchorNames) => join(anchor, anchorNames[name])
+  const attempt = async <T>(name: FindingName, file: string, look: () => Promise<T>) => {
+    try {
+      return await look()
+    } catch (error) {
+      tellOf(findings, name, file, error)
+      return undefined
+    }
+  }
+  const storeKey = await attempt('KEY_FILE', at('key'), () => readStoreKey(disk, anchor))
+  const slots = await attempt('SLOTS_FILE', at('slots'), () => Slots.open(disk, at('slots'), 'read'))
+  if (slots !== undefined)
+    await attempt('SLOTS_FILE', at('slots'), () => lookAtPadding(disk, at('slots'), findings))
+  const mark =
+    storeKey && (await attempt('MARK_FILE', at('mark'), () => lookAtMark(disk, at('mark'), storeKey)))
+  return {
+    storeKey,
+    slots,
+    mark,
+    async close() {
+      storeKey?.[Symbol.dispose]()
+      await slots?.close()
+    },
+  }
+
+  async function lookAtMark(disk: Disk, file: string, storeKey: Secret): Promise<Mark> {
+    using markKey = deriveMarkKey(storeKey)
+    const slots = await readMarkSlots(disk, file, markKey, storeId)
+    const mark = markIn(slots)
+    for (const [slot, held] of slots.entries())
+      if (held === undefined) findings.tell('MARK_SLOT', { file, offset: slot * limits.sectorBytes })
+    return mark
+  }
+}
+
+/** The slots themselves are judged by the records of their scopes; what lies between them is never read. */
+async function lookAtPadding(disk: Disk, path: string, findings: Findings): Promise<void> {
+  const file = await disk.open(path, { access: 'read' })
+  try {
+    const sector = new Uint8Array(limits.sectorBytes)
+    const headBytes = 12
+    for (let offset = 0; (await file.read(sector, offset)) > 0; offset += sector.length)
+      if (!isZero(sector.subarray(offset === 0 ? headBytes : slotSecretBytes)))
+        findings.tell('SLOT_PADDING', { file: path, offset })
+    sector.fill(0)
+  } finally {
+    await file.close()
+  }
+}
+
+/** As the thing that is missing or damaged, or as one that the system does not let anybody read. */
+export function tellOf(findings: Findings, name: FindingName, file: string, error: unknown): void {
+  const isKept = error instanceof DiskError && (error.code === 'denied' || error.code === 'failed')
+  findings.tell(isKept ? 'UNREADABLE' : name, { file }, detailOf(error))
+}
