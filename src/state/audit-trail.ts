@@ -26,6 +26,9 @@ export type Chunk = { readonly operation: Operation; readonly taken: () => void 
 /** How long what no change waits for waits for one. */
 const flushMs = 1000
 
+/** How many entries are before it, its bytes, and what it says while it may still be merged and was made here. */
+type KnownChunk = { readonly first: number; readonly bytes: number; readonly lines?: readonly string[] }
+
 type Own = { readonly put: string; readonly payload: Uint8Array } | { readonly delete: string }
 
 /** What the trail asks of the store. */
@@ -44,8 +47,8 @@ export class AuditTrail {
   #cancelFlush: (() => void) | undefined
   /** How many entries there are. */
   #size: number
-  /** The chunks that are committed or on their way: how many entries were before each, and its bytes. */
-  readonly #chunks: { readonly first: number; readonly bytes: number }[]
+  /** The chunks that are committed or on their way. */
+  readonly #chunks: KnownChunk[]
   #bytes: number
   /** How many chunks in front are as large as merging makes them. */
   #merged = 0
@@ -55,13 +58,7 @@ export class AuditTrail {
   #droppedInAll = 0
   #tidying: Promise<void> | undefined
 
-  private constructor(
-    scope: ScopeKey,
-    records: Records,
-    clock: Clock,
-    size: number,
-    chunks: { readonly first: number; readonly bytes: number }[],
-  ) {
+  private constructor(scope: ScopeKey, records: Records, clock: Clock, size: number, chunks: KnownChunk[]) {
     this.#scope = scope
     this.#records = records
     this.#clock = clock
@@ -72,7 +69,7 @@ export class AuditTrail {
 
   /** Goes on behind the newest chunk. @throws StateError EINTEGRITY, BytesError */
   static async open(scope: ScopeKey, records: Records, clock: Clock): Promise<AuditTrail> {
-    const chunks = records.list(auditPrefix).map(path => {
+    const chunks: KnownChunk[] = records.list(auditPrefix).map(path => {
       return { first: Number.parseInt(path.slice(auditPrefix.length), 16), bytes: records.lengthOf(path) }
     })
     const newest = chunks.at(-1)
@@ -135,7 +132,7 @@ export class AuditTrail {
       this.#size = first + lines.length
       this.#waiting.splice(0, waited)
       this.#dropped -= dropped
-      this.#chunks.push({ first, bytes: payload.length })
+      this.#chunks.push({ first, bytes: payload.length, lines })
       this.#bytes += payload.length
     }
     return { operation, taken }
@@ -183,30 +180,35 @@ export class AuditTrail {
 
   async #merge(): Promise<void> {
     const from = this.#merged
-    let lines: string[] = []
+    const lines: string[] = []
     let bytes = 0
     let count = 0
-    const start = this.#chunks[from]
-    if (start === undefined) return
-    for (const { first, bytes: size } of this.#chunks.slice(from)) {
-      if (!this.#records.has(chunkPath(first)) || (count > 0 && bytes + size > limits.auditChunkBytes)) break
-      lines = lines.concat(decodeChunk((await this.#records.get(chunkPath(first))).payload).lines)
-      bytes += size
+    for (const chunk of this.#chunks.slice(from)) {
+      const isCommitted = this.#records.has(chunkPath(chunk.first))
+      if (!isCommitted || (count > 0 && bytes + chunk.bytes > limits.auditChunkBytes)) break
+      lines.push(...(chunk.lines ?? (await chunkAt(this.#records, chunkPath(chunk.first)))?.lines ?? []))
+      bytes += chunk.bytes
       count++
     }
-    if (count < 2) {
-      this.#merged++
+    const [start, ...gone] = this.#chunks.slice(from, from + count)
+    if (start === undefined) return
+    if (gone.length === 0) {
+      this.#settle(from, start)
       return
     }
-    const payload = encodeChunk({ first: start.first, lines })
-    const gone = this.#chunks.slice(from + 1, from + count)
-    await this.#commit([
-      { put: chunkPath(start.first), payload },
-      ...gone.map(({ first }) => ({ delete: chunkPath(first) })),
-    ])
+    const { first } = start
+    const payload = encodeChunk({ first, lines })
+    await this.#commit([{ put: chunkPath(first), payload }, ...gone.map(deletion)])
     this.#bytes += payload.length - bytes
-    this.#chunks.splice(from, count, { first: start.first, bytes: payload.length })
-    if (bytes > limits.auditChunkBytes / 2) this.#merged++
+    this.#chunks.splice(from, count, { first, bytes: payload.length, lines })
+    const next = this.#chunks[from]
+    if (next !== undefined && bytes > limits.auditChunkBytes / 2) this.#settle(from, next)
+  }
+
+  /** It is as large as merging makes it: what it says need not be remembered any more. */
+  #settle(at: number, { first, bytes }: KnownChunk): void {
+    this.#chunks[at] = { first, bytes }
+    this.#merged = at + 1
   }
 
   /** Drops the oldest quarter of what may be kept, remembering the tree of all that was dropped. */
@@ -222,12 +224,16 @@ export class AuditTrail {
       count++
     }
     if (count === 0) return
-    const gone = this.#chunks.slice(0, count).map(({ first }) => ({ delete: chunkPath(first) }))
+    const gone = this.#chunks.slice(0, count).map(deletion)
     await this.#commit([{ put: auditPath, payload: encodeRetained(tree) }, ...gone])
     this.#chunks.splice(0, count)
     this.#bytes -= bytes
     this.#merged = Math.max(0, this.#merged - count)
   }
+}
+
+function deletion({ first }: KnownChunk): Own {
+  return { delete: chunkPath(first) }
 }
 
 async function retained(records: Records): Promise<Frontier> {

@@ -1,10 +1,10 @@
 import type { Secret } from '../crypto/secret.ts'
-import { type Block, openRecords, type Placed, type Put, type ScopeKey, type ScopeTag } from './block.ts'
+import { openRecords, type Put, type ScopeKey, type ScopeTag } from './block.ts'
 import type { Journal } from './journal.ts'
 import { limits } from './limits.ts'
 import type { Records } from './records.ts'
 import { type Location, type SegmentFiles, segmentHeaderBytes } from './segment.ts'
-import { groupAt, type WalkedGroup } from './walk.ts'
+import { groupAt, type LiveBlock, liveBlocks, ReadAhead } from './walk.ts'
 
 /** A put that takes a live record along; it lapses if the record is not live any more when its group is sealed. */
 export type Carried = { readonly put: Put; readonly isLive: () => boolean }
@@ -32,6 +32,7 @@ const paceBytes = 64 * 1024
  */
 export class Compaction {
   readonly #parts: CompactionParts
+  #source: ReadAhead
   /** The group that comes next, and its number. */
   #at: Location = { segment: 0, offset: 0 }
   #generation = 0
@@ -46,6 +47,7 @@ export class Compaction {
 
   constructor(parts: CompactionParts) {
     this.#parts = parts
+    this.#source = new ReadAhead(parts.source)
   }
 
   /** Gives up every segment that there is now. @throws StateError EINTEGRITY, and what a commit throws */
@@ -114,6 +116,7 @@ export class Compaction {
 
   async #steps(worthwhile: () => boolean): Promise<void> {
     this.#failure = undefined
+    this.#source = new ReadAhead(this.#parts.source) // what was read before an error is not trusted
     try {
       while (!this.#stopped && this.#parts.journal.oldest !== undefined && worthwhile()) {
         this.#step = this.#next()
@@ -137,7 +140,7 @@ export class Compaction {
 
   /** Carries the next live records, or gives the oldest segment up when it has none left. */
   async #next(): Promise<void> {
-    const { journal, source, carry } = this.#parts
+    const { journal, carry } = this.#parts
     const oldest = journal.oldest
     if (oldest === undefined) return
     if (this.#at.segment !== oldest.number) {
@@ -145,12 +148,13 @@ export class Compaction {
       this.#generation = oldest.before + 1
     }
     const live: LiveBlock[] = []
+    if (this.#parts.records.liveIn(oldest.number) === 0) this.#generation = oldest.after + 1
     let { segment, offset } = this.#at
     let generation = this.#generation
     for (let read = 0, carried = 0; read < limits.groupBytesMax && carried < limits.carryBytes; ) {
       if (generation > oldest.after) break
-      const group = await groupAt(source, { segment, offset }, generation)
-      for (const found of this.#liveIn(group)) {
+      const group = await groupAt(this.#source, { segment, offset }, generation)
+      for (const found of liveBlocks(group, (record, at) => this.#parts.records.isLive(record, at))) {
         live.push(found)
         carried += found.block.length
       }
@@ -170,17 +174,6 @@ export class Compaction {
     this.#at = { segment, offset }
     this.#generation = generation
     if (isLast) await journal.giveUpOldest()
-  }
-
-  #liveIn(group: WalkedGroup): LiveBlock[] {
-    const live = new Map<Block, LivePut[]>()
-    for (const record of group.placed) {
-      if (record.kind === 'delete' || !this.#parts.records.isLive(record, group.at)) continue
-      const others = live.get(record.block)
-      if (others === undefined) live.set(record.block, [record])
-      else others.push(record)
-    }
-    return [...live].map(([block, records]) => ({ group, block, records }))
   }
 
   async #open({ group, block, records }: LiveBlock): Promise<Opened> {
@@ -203,8 +196,3 @@ export class Compaction {
 
 /** What was opened of a block: views into one secret. */
 type Opened = { readonly whole: Secret; readonly carried: readonly Carried[] }
-
-type LivePut = Placed & { readonly kind: 'put' }
-
-/** The records of a block that are live. */
-type LiveBlock = { readonly group: WalkedGroup; readonly block: Block; readonly records: readonly LivePut[] }

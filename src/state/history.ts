@@ -4,7 +4,7 @@ import { type Envelope, verify } from './envelope.ts'
 import { stateError } from './error.ts'
 import type { Journal } from './journal.ts'
 import { type Location, type SegmentFiles, segmentHeaderBytes } from './segment.ts'
-import { groupAt, type WalkedGroup } from './walk.ts'
+import { groupAt, ReadAhead, type WalkedGroup } from './walk.ts'
 
 /** What was done to a path once, as far as the journal still has it. */
 export type PastChange = {
@@ -31,11 +31,12 @@ export async function historyOf(
   },
 ): Promise<PastChange[]> {
   const found = new Map<number, PastChange>()
+  const source = new ReadAhead(parts.source)
   for (const segment of parts.journal.segments) {
     let at: Location = { segment: segment.number, offset: segmentHeaderBytes }
     const last = Math.min(segment.after, parts.upTo)
     for (let generation = segment.before + 1; generation <= last; generation++) {
-      const group = await groupAt(parts.source, at, generation)
+      const group = await groupAt(source, at, generation)
       for (const change of await changesIn(group, path, parts.scopeKey)) found.set(change.generation, change)
       at = group.next
     }

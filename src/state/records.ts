@@ -15,8 +15,8 @@ type Entry = {
   readonly generation: number | undefined
 }
 
-/** Shared by the entries of one group. */
-type Group = { readonly generation: number; readonly at: Location }
+/** Shared by the entries of one group; `live` by those of one segment. */
+type Group = { readonly generation: number; readonly at: Location; readonly live: { count: number } }
 
 /** A payload with its envelope, and the group that put it. */
 export type Found = { readonly payload: Uint8Array; readonly envelope: Envelope; readonly generation: number }
@@ -33,6 +33,8 @@ const overheadBytes = 16
 export class Records {
   readonly #entries = new Map<string, Entry>()
   #liveBytes = 0
+  /** How many records of each segment are live. */
+  readonly #segments = new Map<number, { count: number }>()
   readonly #source: RecordSource
 
   constructor(source: RecordSource) {
@@ -41,12 +43,16 @@ export class Records {
 
   /** Takes a committed group in; `at` is where the group lies. */
   apply(generation: number, placed: readonly Placed[], at: Location): void {
-    const group = { generation, at }
+    const live = this.#segments.get(at.segment) ?? { count: 0 }
+    this.#segments.set(at.segment, live)
+    const group = { generation, at, live }
     for (const record of placed)
       if (record.kind === 'delete') this.#drop(record.path)
       else {
         const { path, block, index, length, generation: first } = record
         const before = this.#entries.get(path)
+        if (before !== undefined) before.group.live.count--
+        live.count++
         this.#liveBytes += length - (before === undefined ? -overheadBytes - path.length : before.length)
         this.#entries.set(path, { group, block, index, length, generation: first })
       }
@@ -59,6 +65,11 @@ export class Records {
   /** What the live records would take up in a journal that held nothing else, in bytes; an estimate. */
   get liveBytes(): number {
     return this.#liveBytes
+  }
+
+  /** How many records of a segment are live. */
+  liveIn(segment: number): number {
+    return this.#segments.get(segment)?.count ?? 0
   }
 
   /** Whether this record, of the group that lies there, is what its path holds now. */
@@ -145,6 +156,7 @@ export class Records {
   #drop(path: string): void {
     const entry = this.#entries.get(path)
     if (entry === undefined) return
+    entry.group.live.count--
     this.#liveBytes -= entry.length + overheadBytes + path.length
     this.#entries.delete(path)
   }

@@ -140,17 +140,18 @@ export class SegmentFiles {
   }
 
   async read(at: Location, length: number): Promise<Uint8Array> {
-    let opening = this.#open.get(at.segment)
-    if (opening === undefined) {
-      opening = this.#disk.open(segmentPath(this.#directory, at.segment), { access: 'read' })
-      this.#open.set(at.segment, opening)
-      opening.catch(() => this.#open.delete(at.segment))
-    }
-    const file = await opening
+    const file = await this.#file(at.segment)
     const bytes = new Uint8Array(length)
     if ((await file.read(bytes, at.offset)) !== length)
       throw new BytesError(`segment ${at.segment} is shorter than it was`)
     return bytes
+  }
+
+  /** As {@link read}, but fewer bytes where the file ends before. */
+  async readUpTo(at: Location, length: number): Promise<Uint8Array> {
+    const file = await this.#file(at.segment)
+    const bytes = new Uint8Array(length)
+    return bytes.subarray(0, await file.read(bytes, at.offset))
   }
 
   /** A segment that is being given up is not read any more. */
@@ -161,6 +162,16 @@ export class SegmentFiles {
       file => file.close(),
       () => {},
     )
+  }
+
+  #file(segment: number): Promise<File> {
+    let opening = this.#open.get(segment)
+    if (opening === undefined) {
+      opening = this.#disk.open(segmentPath(this.#directory, segment), { access: 'read' })
+      this.#open.set(segment, opening)
+      opening.catch(() => this.#open.delete(segment))
+    }
+    return opening
   }
 
   async close(): Promise<void> {

@@ -1,3 +1,4 @@
+import { BytesError } from '../bytes/bytes.ts'
 import type { Block, Placed } from './block.ts'
 import { StateError, stateError } from './error.ts'
 import { type GroupHeader, groupHeaderBytes, paddedLength, parseGroupHeader, placeRecords } from './group.ts'
@@ -12,11 +13,38 @@ export type WalkedGroup = {
   readonly next: Location
 }
 
+/** Reads ahead: many small groups lie one behind the other. */
+export class ReadAhead {
+  readonly #source: SegmentFiles
+  #start: Location = { segment: 0, offset: 0 }
+  #bytes: Uint8Array = new Uint8Array(0)
+
+  constructor(source: SegmentFiles) {
+    this.#source = source
+  }
+
+  async read(at: Location, length: number): Promise<Uint8Array> {
+    const from = at.offset - this.#start.offset
+    const isHere = at.segment === this.#start.segment && from >= 0 && from + length <= this.#bytes.length
+    if (isHere) return this.#bytes.subarray(from, from + length)
+    this.#bytes = await this.#source.readUpTo(at, Math.max(length, readAheadBytes))
+    this.#start = at
+    if (this.#bytes.length < length) throw new BytesError(`segment ${at.segment} is shorter than it was`)
+    return this.#bytes.subarray(0, length)
+  }
+}
+
+const readAheadBytes = 256 * 1024
+
 /**
  * The group that lies there, which opening or writing the journal has found authentic; its blocks are held against
  * their hashes once more. @throws StateError EINTEGRITY
  */
-export async function groupAt(source: SegmentFiles, at: Location, generation: number): Promise<WalkedGroup> {
+export async function groupAt(
+  source: Pick<SegmentFiles, 'read'>,
+  at: Location,
+  generation: number,
+): Promise<WalkedGroup> {
   try {
     const header = parseGroupHeader(await source.read(at, groupHeaderBytes))
     if (header === undefined || header.generation !== generation)
