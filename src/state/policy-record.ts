@@ -7,8 +7,6 @@ import { parsePolicy } from './policy-file.ts'
 import type { Found } from './records.ts'
 import type { Store } from './store.ts'
 
-export { policyPath }
-
 /** The policy in force, the file it was read from, and when and by which group it was adopted. */
 export type Adopted = {
   readonly policy: Policy
