@@ -57,6 +57,10 @@ export class Journal {
   #file: File
   /** The file is zeros from where the last segment is written to, to here. */
   #length: number
+  /** Zeros are being written behind the end, beside everything else, so that no group waits for them. */
+  #ahead: Promise<void> | undefined
+  /** Why that failed, but for a full disk. */
+  #aheadFailure: unknown
   /** The length of the longest segment but the newest. */
   #longestOlder = 0
   /** The next segment may have its name already: nothing more may be appended to this one. */
@@ -162,7 +166,7 @@ export class Journal {
   /** Whether a group of `bytes` has its place already. Only what frees space may do without the whole reserve. */
   fits(bytes: number, use: ReserveUse): boolean {
     const room = !this.#leaving && this.#newest.length + bytes <= this.#length
-    return room && (use !== 'nothing' || this.#reserve.length >= this.#reserveWanted(0))
+    return room && this.#aheadFailure === undefined && (use !== 'nothing' || this.#reserve.length >= this.#reserveWanted(0))
   }
 
   /**
@@ -172,6 +176,8 @@ export class Journal {
    * @throws DiskError `full`: nothing has changed and it may be tried again
    */
   async reserve(bytes: number, before: Frontier, use: ReserveUse): Promise<void> {
+    await this.#ahead
+    if (this.#aheadFailure !== undefined) throw this.#aheadFailure
     // Ahead, so that it is not lengthened with every group.
     if (use === 'nothing') await this.#reserve.ensure(this.#reserveWanted(bytes + limits.growBytes))
     await this.#withReserve(bytes, use, () => this.#makeRoom(bytes, before))
@@ -189,7 +195,9 @@ export class Journal {
   }
 
   /** Starts the next segment, so that all older ones can be given up. @throws DiskError `full` */
-  roll(before: Frontier): Promise<void> {
+  async roll(before: Frontier): Promise<void> {
+    await this.#ahead
+    if (this.#aheadFailure !== undefined) throw this.#aheadFailure
     return this.#withReserve(0, 'all', () => this.#roll(before))
   }
 
@@ -225,8 +233,36 @@ export class Journal {
     if (this.#leaving || newest.length + group.bytes.length > this.#length)
       throw new TypeError('group written without a reserved place')
     newest.length += group.bytes.length // at once: whether the next one fits is asked while this one is written
+    this.#growAhead()
     await this.#file.write(group.bytes, at.offset)
     return at
+  }
+
+  #growAhead(): void {
+    const left = this.#length - this.#newest.length
+    const isNearEnd = this.#length + limits.growBytes > limits.segmentBytesMax
+    if (this.#ahead !== undefined || left > limits.growBytes / 2 || isNearEnd) return
+    this.#ahead = this.#grow()
+      .catch(error => {
+        // A full disk is met again, and told, by the group that does not fit.
+        if (!(error instanceof DiskError && error.code === 'full')) this.#aheadFailure = error
+      })
+      .finally(() => {
+        this.#ahead = undefined
+      })
+  }
+
+  async #grow(): Promise<void> {
+    await this.#reserve.ensure(this.#reserveWanted(2 * limits.growBytes))
+    const path = segmentPath(this.#directory, this.#newest.number)
+    const file = await this.#disk.open(path, { access: 'write' })
+    try {
+      await file.write(new Uint8Array(limits.growBytes), this.#length)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    this.#length += limits.growBytes
   }
 
   /** Unlinks the oldest segment, of which nothing is needed any more. One at a time, so that no crash leaves a gap. */
@@ -242,6 +278,7 @@ export class Journal {
 
   /** Cuts off the zeros ahead, so that every byte of a closed journal is a byte that is checked. */
   async close(): Promise<void> {
+    await this.#ahead
     try {
       await this.#trim()
     } finally {
@@ -251,6 +288,7 @@ export class Journal {
 
   /** Closes the files and leaves them as they are. */
   async abandon(): Promise<void> {
+    await this.#ahead
     await this.#file.close()
     await this.#reads.close()
   }
@@ -298,7 +336,7 @@ export class Journal {
    * something that deletes may use up. A journal that has much of its first zeros left needs none.
    */
   #reserveWanted(more: number): number {
-    if (this.#segments.length === 1 && this.#newest.length < limits.growBytes / 2) return 0
+    if (this.#segments.length === 1 && this.#newest.length < 0.75 * limits.growBytes) return 0
     const longest = Math.max(this.#longestOlder, this.#newest.length + more)
     return Math.ceil(longest * 1.25) + 3 * limits.growBytes
   }

@@ -48,7 +48,7 @@ test('on a full disk deletes and compaction go on, and then puts do too', async 
   await withStore(
     home,
     async store => {
-      for (let round = 0; round < 5; round++) {
+      for (let round = 0; round < 2; round++) {
         const count = await fill(store, 1500)
         assert.ok(count > 100, `${count}`)
         for (let i = 0; i < count; i++) await store.delete(`/state/${i}`)
