@@ -1,3 +1,4 @@
+import { concat } from '../bytes/bytes.ts'
 import { emptyFrontier, type Frontier } from '../bytes/merkle.ts'
 import type { Clock } from '../host/clock.ts'
 import {
@@ -10,6 +11,7 @@ import {
   decodeRetained,
   droppedLine,
   encodeChunk,
+  encodeLines,
   encodeRetained,
   lineOf,
   withLines,
@@ -27,7 +29,7 @@ export type Chunk = { readonly operation: Operation; readonly taken: () => void 
 const flushMs = 1000
 
 /** How many entries are before it, its bytes, and what it says while it may still be merged and was made here. */
-type KnownChunk = { readonly first: number; readonly bytes: number; readonly lines?: readonly string[] }
+type KnownChunk = { readonly first: number; readonly bytes: number; readonly lines?: Uint8Array }
 
 type Own = { readonly put: string; readonly payload: Uint8Array } | { readonly delete: string }
 
@@ -119,7 +121,8 @@ export class AuditTrail {
     }
     for (const entry of entries) lines.push(lineOf(entry, at, generation))
     const first = this.#size
-    const payload = encodeChunk({ first, lines })
+    const text = encodeLines(lines)
+    const payload = encodeChunk(first, text)
     const envelope = wrap(payload, { subject: '', purpose: '', at })
     const operation: Operation = {
       kind: 'put',
@@ -132,7 +135,8 @@ export class AuditTrail {
       this.#size = first + lines.length
       this.#waiting.splice(0, waited)
       this.#dropped -= dropped
-      this.#chunks.push({ first, bytes: payload.length, lines })
+      const isSmall = payload.length < limits.auditChunkBytes / 8
+      this.#chunks.push({ first, bytes: payload.length, ...(isSmall && { lines: text }) })
       this.#bytes += payload.length
     }
     return { operation, taken }
@@ -179,36 +183,32 @@ export class AuditTrail {
   }
 
   async #merge(): Promise<void> {
-    const from = this.#merged
-    const lines: string[] = []
+    const parts: Uint8Array[] = []
     let bytes = 0
-    let count = 0
-    for (const chunk of this.#chunks.slice(from)) {
+    for (const chunk of this.#chunks.slice(this.#merged)) {
       const isCommitted = this.#records.has(chunkPath(chunk.first))
-      if (!isCommitted || (count > 0 && bytes + chunk.bytes > limits.auditChunkBytes)) break
-      lines.push(...(chunk.lines ?? (await chunkAt(this.#records, chunkPath(chunk.first)))?.lines ?? []))
+      const isLarge = chunk.bytes >= limits.auditChunkBytes / 8
+      if (!isCommitted || (parts.length > 0 && (isLarge || bytes >= limits.auditChunkBytes))) break
+      parts.push(chunk.lines ?? (await this.#linesOf(chunk)))
       bytes += chunk.bytes
-      count++
+      if (isLarge) break
     }
-    const [start, ...gone] = this.#chunks.slice(from, from + count)
+    const [start, ...gone] = this.#chunks.slice(this.#merged, this.#merged + parts.length)
     if (start === undefined) return
-    if (gone.length === 0) {
-      this.#settle(from, start)
-      return
-    }
     const { first } = start
-    const payload = encodeChunk({ first, lines })
-    await this.#commit([{ put: chunkPath(first), payload }, ...gone.map(deletion)])
-    this.#bytes += payload.length - bytes
-    this.#chunks.splice(from, count, { first, bytes: payload.length, lines })
-    const next = this.#chunks[from]
-    if (next !== undefined && bytes > limits.auditChunkBytes / 2) this.#settle(from, next)
+    if (gone.length > 0) {
+      const payload = encodeChunk(first, concat(...parts))
+      await this.#commit([{ put: chunkPath(first), payload }, ...gone.map(deletion)])
+      this.#bytes += payload.length - bytes
+      bytes = payload.length
+    }
+    // What it says need not be remembered any more.
+    this.#chunks.splice(this.#merged, parts.length, { first, bytes })
+    this.#merged++
   }
 
-  /** It is as large as merging makes it: what it says need not be remembered any more. */
-  #settle(at: number, { first, bytes }: KnownChunk): void {
-    this.#chunks[at] = { first, bytes }
-    this.#merged = at + 1
+  async #linesOf({ first }: KnownChunk): Promise<Uint8Array> {
+    return encodeLines((await chunkAt(this.#records, chunkPath(first)))?.lines ?? [])
   }
 
   /** Drops the oldest quarter of what may be kept, remembering the tree of all that was dropped. */

@@ -23,7 +23,7 @@ export const limits = {
   auditWaitingMax: 4096,
   auditWaitingBytes: 32 * 1024,
   /** So many small chunks are merged; into chunks of about this size; and so much is kept. */
-  auditChunksMax: 64,
+  auditChunksMax: 512,
   auditChunkBytes: 64 * 1024,
   auditBytesMax: 64 * 1024 * 1024,
 } as const

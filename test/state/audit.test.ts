@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { BytesError } from '../../src/bytes/bytes.ts'
 import { emptyFrontier, root } from '../../src/bytes/merkle.ts'
 import { sha256 } from '../../src/crypto/hash.ts'
 import {
@@ -8,6 +9,8 @@ import {
   decodeChunk,
   decodeRetained,
   encodeChunk,
+  encodeLines,
+  lineOf,
   withLines,
 } from '../../src/state/audit.ts'
 import { openHome } from '../../src/state/home.ts'
@@ -110,6 +113,7 @@ test('what is more than may wait is dropped, counted, and the number told', asyn
 })
 
 test('chunks are merged, so that a store with a long trail has few; nothing is lost or told twice', async t => {
+  tightened(t, { auditChunksMax: 64 })
   const { home } = await freshHome(t)
   await withStore(home, async store => {
     for (let i = 0; i < 500; i++) await store.putAtomic(`/state/${i % 7}`, bytesOf(`${i}`))
@@ -160,8 +164,24 @@ test('the oldest entries go when there are too many, and their tree stays', asyn
 })
 
 test('a chunk is decoded strictly', () => {
-  const good = encodeChunk({ first: 3, lines: ['a', 'b'] })
+  const good = encodeChunk(3, encodeLines(['a', 'b']))
   assert.deepEqual(decodeChunk(good), { first: 3, lines: ['a', 'b'] })
-  assert.throws(() => decodeChunk(encodeChunk({ first: 0, lines: [] }).subarray(0, 5)))
+  for (const bad of [bytesOf(''), bytesOf('a'), bytesOf('a\nb')])
+    assert.throws(() => decodeChunk(encodeChunk(0, bad)), BytesError)
+  assert.throws(() => decodeChunk(good.subarray(0, 5)), BytesError)
   assert.throws(() => decodeRetained(good))
+})
+
+test('a line is canonical JSON, whatever it names', () => {
+  for (const odd of ['/state/"x"', '/state/\\', "it's", 'añ水', '\u0001\n', '[]{}~ !', '']) {
+    const entry = { ...denied, path: odd, subject: odd, reason: odd }
+    const { action, decision, path, reason, subject } = entry
+    assert.equal(lineOf(entry, 5), JSON.stringify({ action, at: 5, decision, path, reason, subject }))
+    const at = 6
+    const generation = 7
+    assert.equal(
+      lineOf(entry, at, generation),
+      JSON.stringify({ action, at, decision, generation, path, reason, subject }),
+    )
+  }
 })
