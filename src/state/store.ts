@@ -305,12 +305,13 @@ export class Store {
   async #carry(carried: readonly Carried[], begin: number | undefined): Promise<void> {
     this.#refuseIfUnusable()
     const isWanted = new Map<Operation, () => boolean>()
-    for (const { put, isLive } of carried)
-      if (!this.#scopeChanges.isGone(put.scope)) isWanted.set(put, isLive)
+    // First, since the record that said so until now may be among what is carried: of two for a path the first is taken.
     if (begin !== undefined) {
       const start = await this.#operation({ put: journalPath, payload: encodeJournalStart(begin) })
       isWanted.set(start, () => true)
     }
+    for (const { put, isLive } of carried)
+      if (!this.#scopeChanges.isGone(put.scope)) isWanted.set(put, isLive)
     const operations = [...isWanted.keys()]
     await this.#parts.committer.submit({
       operations,

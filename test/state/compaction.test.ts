@@ -239,3 +239,16 @@ test('history: every put and delete of a path, once each, as far back as the jou
     await assert.rejects(store.history('nowhere'), coded('EINVAL'))
   })
 })
+
+test('compacted again and again, the journal says where it begins: the older word for it is not carried over the new', async t => {
+  const { home } = await freshHome(t)
+  for (let round = 0; round < 4; round++) {
+    await withStore(home, async store => {
+      await store.putAtomic('/state/a', bytesOf(`round ${round}`))
+      await store.compact()
+    })
+    await withStore(home, async store =>
+      assert.equal(textOf((await store.get('/state/a')).payload), `round ${round}`),
+    )
+  }
+})
