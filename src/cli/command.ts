@@ -1,4 +1,4 @@
-import type { Exit } from './exits.ts'
+import type { Ending } from './exits.ts'
 
 /** A row of the command table: all that help, documents and the parser know of a command. */
 export type Command = {
@@ -14,7 +14,7 @@ export type Command = {
   /** What `--json` answers with: the fields of one object, or of each type of line. Added to, never renamed. */
   readonly fields: readonly string[]
   /** The ways it can end. */
-  readonly exits: readonly Exit[]
+  readonly exits: readonly Ending[]
   /** What to read next: names of commands. */
   readonly seeAlso: readonly string[]
   /** Loaded when it is called for, so that small commands start fast. */
@@ -30,7 +30,7 @@ export type Option = {
 
 export type Example = { readonly line: string; readonly about: string }
 
-export type Run = (given: Given) => Promise<Exit>
+export type Run = (given: Given) => Promise<Ending>
 
 /** What was typed behind the command's name. */
 export class Given {

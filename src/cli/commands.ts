@@ -1,6 +1,7 @@
 import type { Command } from './command.ts'
 import { anchor, home, json, jsonLines, log, opening, reading } from './options.ts'
 import { stateCommands } from './state-commands.ts'
+import { upkeepCommands } from './upkeep-commands.ts'
 
 /** The command table: parser, help and docs/reference/cli.md are made from it. */
 export const commands: readonly Command[] = [
@@ -198,6 +199,7 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./send.ts')).send,
   },
   ...stateCommands,
+  ...upkeepCommands,
   {
     name: 'doctor',
     words: '',

@@ -14,3 +14,22 @@ export const exits = {
 } as const satisfies { readonly [name: string]: { readonly code: number; readonly meaning: string } }
 
 export type Exit = keyof typeof exits
+
+/** `pawl state fsck` alone ends in these (D10): docs/guides/fsck.md. */
+export const fsckExits = {
+  clean: { code: 0, meaning: 'clean, or the next opening mends it' },
+  repaired: { code: 1, meaning: 'repaired' },
+  unrecoverable: { code: 2, meaning: 'unrecoverable, or it could not be looked at' },
+  misused: { code: 64, meaning: 'usage' },
+} as const satisfies { readonly [name: string]: { readonly code: number; readonly meaning: string } }
+
+/** Any way that a process ends. */
+export const endings = { ...exits, ...fsckExits } as const
+
+export type Ending = keyof typeof endings
+
+/** How the command of this line ends where others end in `exit`. */
+export function endingOf(exit: Exit, [first, second]: readonly string[]): Ending {
+  if (first !== 'state' || second !== 'fsck') return exit
+  return exit === 'usage' ? 'misused' : 'unrecoverable'
+}

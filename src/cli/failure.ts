@@ -65,7 +65,7 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'state/EPERM': { exit: 'refused', hint: owner },
   'state/EINTEGRITY': {
     exit: 'refused',
-    hint: 'put back the newest whole copy of what is missing or damaged; nothing was changed',
+    hint: 'put back the newest whole copy of what is missing or damaged, which pawl state fsck names; nothing was changed',
   },
   'state/EROLLBACK': { exit: 'refused', hint: newest },
   'state/ELOCKED': { exit: 'locked', hint: oneProcess },

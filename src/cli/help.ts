@@ -1,6 +1,6 @@
 import type { Command, Option } from './command.ts'
 import { commands, commonCommands } from './commands.ts'
-import { exits } from './exits.ts'
+import { endings, exits } from './exits.ts'
 
 const columns = 88
 
@@ -78,7 +78,7 @@ export function help(command: Command): string {
       options.map(({ flag, about, required }) => [flag, required === true ? `${about} (required)` : about]),
     ),
     '',
-    ...wrap(`Exits: ${exitList(command.exits.map(exit => exits[exit]))}.`),
+    ...wrap(`Exits: ${exitList(command.exits.map(exit => endings[exit]))}.`),
     '',
     `See also: ${seeAlso.map(other => `pawl ${other}`).join(', ')}`,
   ].join('\n')

@@ -26,9 +26,12 @@ export async function answerJson(value: { readonly [field: string]: unknown }): 
 
 /** Standard error: everything else. */
 export function say(line: string): void {
-  // Names and a peer's words may hold what would act on the terminal, or look like a line of ours.
-  const shown = line.replace(/\p{Cc}/gu, character => escapes.get(character) ?? escaped(character))
-  process.stderr.write(`pawl: ${shown}\n`)
+  process.stderr.write(`pawl: ${printable(line)}\n`)
+}
+
+/** Names and a peer's words may hold what would act on the terminal, or look like a line of ours. */
+export function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, character => escapes.get(character) ?? escaped(character))
 }
 
 const escapes = new Map([

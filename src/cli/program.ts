@@ -1,13 +1,13 @@
 import { CommanderError, Command as Parser, Option as ParserOption } from 'commander'
 import { type Command, Given, UsageError } from './command.ts'
 import { commands } from './commands.ts'
-import type { Exit } from './exits.ts'
+import type { Ending } from './exits.ts'
 import { commandsOf, groupHelp, help, list, overview } from './help.ts'
 import { answer } from './output.ts'
 import { version } from './version.ts'
 
 /** Parses and runs one command line. @throws UsageError, and whatever the command throws */
-export async function run(line: readonly string[]): Promise<Exit> {
+export async function run(line: readonly string[]): Promise<Ending> {
   if (line.length === 0) {
     await answer(overview())
     return 'done'

@@ -1,6 +1,6 @@
 import { cacheCode } from '../node/compile-cache.ts'
 import { type NonceRecord, openHooks } from '../node/hooks.ts'
-import { exits } from './exits.ts'
+import { endingOf, endings, exits } from './exits.ts'
 import { say, shrugAtClosedPipes } from './output.ts'
 
 shrugAtClosedPipes()
@@ -16,7 +16,7 @@ async function main(): Promise<never> {
   if (hooks?.nonces !== undefined) await recordNonces(hooks.nonces)
   const { run } = await import('./program.ts')
   const exit = await run(process.argv.slice(2))
-  process.exit(exits[exit].code)
+  process.exit(endings[exit].code)
 }
 
 /** Test hooks act here and nowhere else; a home of a profile without them refuses later. */
@@ -34,15 +34,14 @@ async function fail(error: unknown): Promise<never> {
   if (isFailing) process.exit(exits.failed.code) // saying so fails, too
   isFailing = true
   const { explain } = await import('./failure.ts')
-  const { code, message, hint, exit } = explain(error)
+  const { code, message, hint, exit: usual } = explain(error)
+  const exit = endings[endingOf(usual, process.argv.slice(2))].code
   if (process.argv.includes('--json') || process.argv.includes('--log'))
-    process.stderr.write(
-      `${JSON.stringify({ type: 'error', code, message, ...(hint && { hint }), exit: exits[exit].code })}\n`,
-    )
+    process.stderr.write(`${JSON.stringify({ type: 'error', code, message, ...(hint && { hint }), exit })}\n`)
   else {
     say(`error: ${message} [${code}]`)
     if (hint !== undefined) say(`hint: ${hint}`)
   }
   if (process.env.PAWL_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
-  process.exit(exits[exit].code)
+  process.exit(exit)
 }
