@@ -53,7 +53,10 @@ export class Slots {
     return new Slots(file, count)
   }
 
+  /** @throws MarkError EINTEGRITY if there is no such slot: the journal names one that the file does not have */
   async read(slot: number): Promise<Secret> {
+    if (slot >= this.count)
+      throw new MarkError('EINTEGRITY', `the slots file has ${this.count} slots, none is ${slot}`)
     const secret = new Uint8Array(slotSecretBytes)
     const length = await this.#file.read(secret, this.#position(slot))
     if (length !== slotSecretBytes) throw new MarkError('EINTEGRITY', 'the slot file is shorter than it was')

@@ -92,7 +92,7 @@ test('an overwrite that does not read back as written is refused', async t => {
 test('there are as many slots as the file says, and no others', async t => {
   const slots = await Slots.open(realDisk, await fresh(t, 3), 'write')
   for (const slot of [-1, 3, 0.5, Number.NaN]) {
-    await assert.rejects(slots.read(slot), RangeError)
+    await assert.rejects(slots.read(slot), slot === 3 ? markIs('EINTEGRITY', '3 slots') : RangeError)
     await assert.rejects(slots.overwrite(slot, entropy.bytes(32)), RangeError)
   }
   await slots.close()

@@ -306,6 +306,17 @@ test('a home put back, an anchor put back, a fork and slots put back each have w
   await found(home, 'clean')
 })
 
+test('a whole slots file of fewer slots than the journal names is damage, to fsck and to whoever opens', async t => {
+  const { home, anchor } = await freshHome(t)
+  await withStore(home, store => store.makeScope('s'))
+  const file = join(anchor, 'slots')
+  const bytes = fs.readFileSync(file).subarray(0, 2 * 4096)
+  bytes.writeUInt32BE(1, 8)
+  fs.writeFileSync(file, bytes)
+  await found(home, 'unrecoverable', 'SLOT')
+  await assert.rejects(openHome(world, home), coded('EINTEGRITY'))
+})
+
 test('what a crash leaves is mendable, exits clean, and is mended', async t => {
   const place = await lived(t)
   const { home, anchor } = place

@@ -1,5 +1,5 @@
 import { equal } from '../../bytes/bytes.ts'
-import { equalSecrets } from '../../crypto/secret.ts'
+import { equalSecrets, type Secret } from '../../crypto/secret.ts'
 import { join } from '../../keeper/anchor.ts'
 import { describeMark, type Mark } from '../../mark/mark.ts'
 import { type Config, configPath, decodeConfig } from '../config.ts'
@@ -146,7 +146,7 @@ class Look {
 
   async #lookAtJournal(
     { mark, slots }: AnchorSight,
-    storeKey: NonNullable<AnchorSight['storeKey']>,
+    storeKey: Secret,
     storeId: Uint8Array,
     beside: boolean,
   ): Promise<Partial<Sight>> {
