@@ -58,6 +58,10 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'state/EINVAL': { exit: 'usage', hint: seeMessage },
   'state/E2BIG': { exit: 'usage', hint: 'put it in parts, each within the limit' },
   'state/EBUSY': { exit: 'failed', hint: again },
+  'state/EDAEMON': {
+    exit: 'unreachable',
+    hint: 'see that the process that holds the home runs, then try again',
+  },
   'state/EDEADLINE': { exit: 'failed', hint: 'look whether it took effect, then try again' },
   'state/ENOENT': { exit: 'failed', hint: 'pawl peer list and pawl state list show what there is' },
   'state/ENOSPC': { exit: 'failed', hint: `make room on the disk, then ${again}` },

@@ -36,6 +36,7 @@ export class SocketWire implements Wire {
   readonly #socket: Socket
   readonly #closingMs: number
   readonly #unread: Uint8Array[] = []
+  readonly #isTcp: boolean
   #unreadBytes = 0
   #burstBytes = 0
   #reader: Reader | undefined
@@ -45,6 +46,7 @@ export class SocketWire implements Wire {
   constructor(socket: Socket, closingMs = closingMsMax) {
     this.#socket = socket
     this.#closingMs = closingMs
+    this.#isTcp = socket.remoteAddress !== undefined
     this.remote = placeOf(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, probeAfterMs) // a peer that lost its power says nothing
@@ -90,8 +92,8 @@ export class SocketWire implements Wire {
     const { writableEnded, writableFinished, writableLength } = this.#socket
     const isShuttingDown = writableEnded && !writableFinished && writableLength === 0
     // A reset, since the peer must not take a part for the whole. While the end itself is being sent nothing is
-    // missing, and Node cannot reset: it would lose the handle, which then spins.
-    if (isShuttingDown) this.#socket.destroy()
+    // missing, and Node cannot reset: it would lose the handle, which then spins. A Unix socket knows no reset.
+    if (isShuttingDown || !this.#isTcp) this.#socket.destroy()
     else this.#socket.resetAndDestroy()
   }
 

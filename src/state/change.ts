@@ -9,6 +9,8 @@ export type Change =
       readonly payload: Uint8Array
       readonly meta?: Partial<Meta>
       readonly scope?: string
+      /** Made already, and verified against the payload; else it is made of `meta`. */
+      readonly envelope?: Uint8Array
     }
   | { readonly delete: string }
 
@@ -20,7 +22,7 @@ export type CommitOptions = {
   /** After so many milliseconds the caller is told EDEADLINE. */
   readonly deadlineMs?: number | undefined
   /** Who asked for it and why it was allowed, for the audit trail; else the process that holds the home. */
-  readonly by?: { readonly subject: string; readonly reason: string } | undefined
+  readonly by?: { readonly subject: string; readonly reason: (path: string) => string } | undefined
 }
 
 /** What callers do under `/state/` is told, and a policy; other records of the product are its own business. */
@@ -30,7 +32,7 @@ export function entriesOf(changes: readonly Change[], by: CommitOptions['by']): 
     const path = 'put' in change ? change.put : change.delete
     const isPolicy = path === policyPath
     if (!isPolicy && !path.startsWith(statePrefix)) continue
-    const { subject, reason } = by ?? { subject: '', reason: 'owner' }
+    const [subject, reason] = by === undefined ? ['', 'owner'] : [by.subject, by.reason(path)]
     const action = isPolicy ? 'policy' : 'put' in change ? 'put' : 'delete'
     entries.push({ action, decision: 'allow', path, reason, subject })
   }

@@ -16,6 +16,11 @@ export type Envelope = Meta & { readonly size: number; readonly sha256: Uint8Arr
  * @throws StateError E2BIG, EINVAL (`at` is no count of milliseconds, or text is not well formed)
  */
 export function wrap(payload: Uint8Array, meta: Meta): Uint8Array {
+  return encodeEnvelope({ ...meta, size: payload.length, sha256: sha256(payload) })
+}
+
+/** @throws as {@link wrap} */
+export function encodeEnvelope(meta: Envelope): Uint8Array {
   // Only what `verify` takes: an envelope that could not be read back must not be made.
   if (!Number.isSafeInteger(meta.at) || meta.at < 0)
     throw new StateError('EINVAL', 'a time is a whole number of milliseconds since 1970')
@@ -26,8 +31,8 @@ export function wrap(payload: Uint8Array, meta: Meta): Uint8Array {
   writer.bytes(beforeTime)
   writeHead(writer, 0, meta.at)
   writer.bytes(beforeSize)
-  writeHead(writer, 0, payload.length)
-  writer.bytes(beforeHash).bytes(sha256(payload)).bytes(beforePurpose)
+  writeHead(writer, 0, meta.size)
+  writer.bytes(beforeHash).bytes(meta.sha256).bytes(beforePurpose)
   writeHead(writer, 3, purpose.length)
   writer.bytes(purpose).bytes(beforeSubject)
   writeHead(writer, 3, subject.length)
@@ -38,13 +43,14 @@ export function wrap(payload: Uint8Array, meta: Meta): Uint8Array {
  * @throws StateError EINTEGRITY if the payload is not the one that was wrapped, or the envelope is not one
  */
 export function verify(envelope: Uint8Array, payload: Uint8Array): Envelope {
-  const claimed = decodeEnvelope(envelope)
+  const claimed = openEnvelope(envelope)
   if (claimed.size !== payload.length || !equal(claimed.sha256, sha256(payload)))
     throw new StateError('EINTEGRITY', 'the payload is not the one its envelope names')
   return claimed
 }
 
-function decodeEnvelope(bytes: Uint8Array): Envelope {
+/** What an envelope says, without its payload. @throws StateError EINTEGRITY */
+export function openEnvelope(bytes: Uint8Array): Envelope {
   try {
     const map = decodeCborMap(bytes, ['v', 'alg', 'size', 'sha256', 'subject', 'purpose', 'ts'])
     if (map.v !== 1 || map.alg !== 'sha-256') throw new BytesError('unknown version or algorithm')

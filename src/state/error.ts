@@ -4,22 +4,34 @@ import { DiskError } from '../host/disk.ts'
 import { MarkError } from '../mark/mark.ts'
 
 /** One code per thing a caller can do differently (D4); the same in library, daemon and command line. */
-export type StateCode =
-  | 'EINTEGRITY'
-  | 'EROLLBACK'
-  | 'E2BIG'
-  | 'EBUSY'
-  | 'EDEADLINE'
-  | 'EINVAL'
-  | 'ENOENT'
-  | 'ENOSPC'
-  | 'EPERM'
-  | 'EPOISONED'
-  | 'ELOCKED'
-  | 'EKEEPER'
+export const stateCodes = [
+  'EINTEGRITY',
+  'EROLLBACK',
+  'E2BIG',
+  'EBUSY',
+  'EDEADLINE',
+  'EDAEMON',
+  'EINVAL',
+  'ENOENT',
+  'ENOSPC',
+  'EPERM',
+  'EPOISONED',
+  'ELOCKED',
+  'EKEEPER',
+] as const
+
+export type StateCode = (typeof stateCodes)[number]
+
+export function isStateCode(value: unknown): value is StateCode {
+  return stateCodes.some(code => code === value)
+}
 
 /** What a failed write left behind: certainly nothing, or either, which only reading again can tell. */
 export type Outcome = 'not applied' | 'unknown'
+
+export function isOutcome(value: unknown): value is Outcome {
+  return value === 'not applied' || value === 'unknown'
+}
 
 export class StateError extends Error {
   override readonly name = 'StateError'

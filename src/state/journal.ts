@@ -166,7 +166,11 @@ export class Journal {
   /** Whether a group of `bytes` has its place already. Only what frees space may do without the whole reserve. */
   fits(bytes: number, use: ReserveUse): boolean {
     const room = !this.#leaving && this.#newest.length + bytes <= this.#length
-    return room && this.#aheadFailure === undefined && (use !== 'nothing' || this.#reserve.length >= this.#reserveWanted(0))
+    return (
+      room &&
+      this.#aheadFailure === undefined &&
+      (use !== 'nothing' || this.#reserve.length >= this.#reserveWanted(0))
+    )
   }
 
   /**

@@ -87,7 +87,8 @@ async function adopt(
     }
   }
   const payload = encodePolicy(policy, file)
-  const by = { subject: '', reason: `version ${policy.version} sha256:${hex(policy.digest)}` }
+  const reason = `version ${policy.version} sha256:${hex(policy.digest)}`
+  const by = { subject: '', reason: () => reason }
   await store.commit([{ put: policyPath, payload, meta: { subject: 'pawl', purpose: 'policy' } }], { by })
   const adopted = await storedPolicy(store)
   if (adopted === undefined) throw new TypeError('a policy that was committed is gone')

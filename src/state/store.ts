@@ -13,6 +13,7 @@ import { type Carried, Compaction } from './compaction.ts'
 import type { Config } from './config.ts'
 import { type Meta, wrap } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
+import { type Figures, figuresOf } from './figures.ts'
 import { historyOf, type PastChange } from './history.ts'
 import { encodeJournalStart, type Journal } from './journal.ts'
 import { batchBytesMax, batchRecordsMax, limits } from './limits.ts'
@@ -21,21 +22,6 @@ import type { Found, Records } from './records.ts'
 import { ScopeChanges } from './scope-changes.ts'
 import { defaultScope, type Scope, type Scopes } from './scopes.ts'
 import type { SegmentFiles } from './segment.ts'
-
-export type Figures = {
-  readonly generation: number
-  readonly records: number
-  /** What they would take in a journal that held nothing else; an estimate. */
-  readonly liveBytes: number
-  readonly journalBytes: number
-  readonly segments: number
-  /** Batches that wait to be written. */
-  readonly waiting: number
-  /** Operations over the latency budget since the store was opened. */
-  readonly slow: number
-  /** Audit entries that were dropped since then. */
-  readonly auditDropped: number
-}
 
 export type StoreParts = {
   readonly config: Config
@@ -91,23 +77,17 @@ export class Store {
     })
   }
 
+  get budgets(): Budgets {
+    return this.#parts.budgets
+  }
+
   get config(): Config {
     return this.#parts.config
   }
 
   /** What the store takes up and how it fares. */
   get figures(): Figures {
-    const { audit, committer, journal, records } = this.#parts
-    return {
-      generation: committer.mark.number,
-      records: records.count,
-      liveBytes: records.liveBytes,
-      journalBytes: journal.bytes,
-      segments: journal.segments.length,
-      waiting: committer.waiting,
-      slow: this.#slow,
-      auditDropped: audit.dropped,
-    }
+    return figuresOf(this.#parts, this.#slow)
   }
 
   get storeId(): Uint8Array {
@@ -226,6 +206,11 @@ export class Store {
   async getSecret(path: string): Promise<Secret> {
     this.#refuseIfClosed()
     return this.#parts.records.getSecret(path)
+  }
+
+  /** Bytes of envelope and payload at a path; 0 if there is nothing. */
+  sizeOf(path: string): number {
+    return this.#parts.records.lengthOf(path)
   }
 
   has(path: string): boolean {
@@ -354,7 +339,7 @@ export class Store {
       kind: 'put',
       path: checkPath(change.put),
       scope: await this.#parts.scopes.key(scope),
-      envelope: wrap(payload, full),
+      envelope: change.envelope ?? wrap(payload, full),
       payload,
     }
   }

@@ -56,7 +56,7 @@ test('every committed change is told in its own group; reads and refusals with t
   const store = await openHome({ ...world, clock }, home)
   const first = await store.putAtomic('/state/a', bytesOf('secret'))
   store.note(denied)
-  const by = { subject: 'bootctl', reason: 'rule 1' }
+  const by = { subject: 'bootctl', reason: () => 'rule 1' }
   const second = await store.commit([{ put: '/state/b', payload: bytesOf('b') }, { delete: '/state/a' }], {
     by,
   })

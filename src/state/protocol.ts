@@ -1,0 +1,191 @@
+import { BytesError } from '../bytes/bytes.ts'
+import {
+  asArray,
+  asBytes,
+  asCount,
+  asMap,
+  asText,
+  type CborMap,
+  type CborValue,
+  decodeCbor,
+  encodeCbor,
+} from '../bytes/cbor.ts'
+import { Writer } from '../bytes/writer.ts'
+import { isOutcome, isStateCode, StateError } from './error.ts'
+
+/** docs/spec/stated.md. */
+export const protocolLimits = {
+  frameBytesMax: 2 * 1024 * 1024 + 64 * 1024,
+  inFlightMax: 64,
+  changesMax: 256,
+  pathsMax: 1000,
+  historyMax: 500,
+} as const
+
+export type WireChange =
+  | { readonly path: string; readonly envelope: Uint8Array; readonly payload: Uint8Array }
+  | { readonly path: string }
+
+export type Request =
+  | { readonly op: 'change'; readonly changes: readonly WireChange[]; readonly deadline: number | undefined }
+  | { readonly op: 'get'; readonly path: string; readonly fresh: boolean }
+  | { readonly op: 'list'; readonly prefix: string; readonly after: string }
+  | { readonly op: 'history'; readonly path: string }
+  | { readonly op: 'figures' }
+  | { readonly op: 'compact' }
+
+export function encodeFrame(map: CborMap): Uint8Array {
+  const body = encodeCbor(map)
+  return new Writer(4 + body.length).u32(body.length).bytes(body).done()
+}
+
+/** @throws BytesError */
+export function decodeRequest(frame: Uint8Array): { readonly id: number; readonly request: Request } {
+  const value = decodeCbor(frame)
+  const { id, op } = asMap(value, ['id', 'op', ...optionalKeys])
+  const map = asMap(value, ['id', 'op', ...keysOf(asText(op))])
+  const number = asCount(id)
+  if (number === 0) throw new BytesError('requests are numbered from 1')
+  return { id: number, request: requestOf(asText(op), map) }
+}
+
+const keys: { readonly [op: string]: readonly string[] } = {
+  put: ['path', 'envelope', 'payload', 'deadline?'],
+  delete: ['path', 'deadline?'],
+  batch: ['changes', 'deadline?'],
+  get: ['path', 'fresh?'],
+  list: ['prefix', 'after?'],
+  history: ['path'],
+  figures: [],
+  compact: [],
+}
+
+const optionalKeys = [...new Set(Object.values(keys).flat())].map(key => `${key.replace('?', '')}?`)
+
+function keysOf(op: string): readonly string[] {
+  const known = Object.hasOwn(keys, op) ? keys[op] : undefined
+  if (known === undefined) throw new BytesError('an operation that is not known')
+  return known
+}
+
+function requestOf(op: string, map: CborMap): Request {
+  const deadline = map.deadline === undefined ? undefined : asCount(map.deadline)
+  switch (op) {
+    case 'put':
+      return { op: 'change', changes: [changeOf(map)], deadline }
+    case 'delete':
+      return { op: 'change', changes: [{ path: asText(map.path) }], deadline }
+    case 'batch':
+      return {
+        op: 'change',
+        changes: asArray(map.changes, protocolLimits.changesMax).map(changeIn),
+        deadline,
+      }
+    case 'get':
+      return { op: 'get', path: asText(map.path), fresh: asFlag(map.fresh) }
+    case 'list':
+      return {
+        op: 'list',
+        prefix: asText(map.prefix),
+        after: map.after === undefined ? '' : asText(map.after),
+      }
+    case 'history':
+      return { op: 'history', path: asText(map.path) }
+    case 'figures':
+      return { op: 'figures' }
+    default:
+      return { op: 'compact' }
+  }
+}
+
+function changeIn(value: CborValue): WireChange {
+  const map = asMap(value, ['path', 'envelope?', 'payload?'])
+  if (map.envelope === undefined && map.payload === undefined) return { path: asText(map.path) }
+  return changeOf(map)
+}
+
+function changeOf(map: CborMap): WireChange {
+  return { path: asText(map.path), envelope: asBytes(map.envelope), payload: asBytes(map.payload) }
+}
+
+function asFlag(value: CborValue | undefined): boolean {
+  if (value === undefined) return false
+  if (typeof value !== 'boolean') throw new BytesError('a boolean was expected')
+  return value
+}
+
+export function encodeFailure(id: number, error: StateError): Uint8Array {
+  const { code, message, outcome } = error
+  return encodeFrame({ id, error: { code, message, ...(outcome !== undefined && { outcome }) } })
+}
+
+/** @throws BytesError */
+export function decodeAnswer(frame: Uint8Array): {
+  readonly id: number
+  readonly answer: CborMap | StateError
+} {
+  const map = asMap(decodeCbor(frame), ['id', 'ok?', 'error?'])
+  const id = asCount(map.id)
+  if (map.ok !== undefined && map.error === undefined) return { id, answer: asMap(map.ok, answerKeys) }
+  const { code, message, outcome } = asMap(map.error, ['code', 'message', 'outcome?'])
+  if (!isStateCode(code) || (outcome !== undefined && !isOutcome(outcome)))
+    throw new BytesError('an error of an unknown kind')
+  return { id, answer: new StateError(code, asText(message), outcome === undefined ? {} : { outcome }) }
+}
+
+const answerKeys = ['generation?', 'envelope?', 'payload?', 'paths?', 'more?', 'changes?', 'figures?']
+
+/** Cuts a stream into frames; what is incomplete is kept, and counted by what has come, not by what was claimed. */
+export class Frames {
+  readonly #parts: Uint8Array[] = []
+  #have = 0
+  #want: number | undefined
+
+  get isBegun(): boolean {
+    return this.#have > 0 || this.#want !== undefined
+  }
+
+  /** How long the frame is that has begun; `undefined` until its length is there. */
+  get wanted(): number | undefined {
+    return this.#want
+  }
+
+  push(bytes: Uint8Array): void {
+    if (bytes.length === 0) return
+    this.#parts.push(bytes)
+    this.#have += bytes.length
+  }
+
+  /** The next whole frame. @throws BytesError if it is longer than a frame may be */
+  next(): Uint8Array | undefined {
+    if (this.#want === undefined) {
+      if (this.#have < 4) return undefined
+      const head = this.#take(4)
+      this.#want = new DataView(head.buffer, head.byteOffset, 4).getUint32(0)
+      if (this.#want > protocolLimits.frameBytesMax) throw new BytesError('a frame over its bound')
+    }
+    if (this.#have < this.#want) return undefined
+    const frame = this.#take(this.#want)
+    this.#want = undefined
+    return frame
+  }
+
+  #take(length: number): Uint8Array {
+    const [first] = this.#parts
+    this.#have -= length
+    if (first !== undefined && first.length >= length) {
+      if (first.length === length) this.#parts.shift()
+      else this.#parts[0] = first.subarray(length)
+      return first.subarray(0, length)
+    }
+    const taken = new Uint8Array(length)
+    for (let at = 0; at < length; ) {
+      const part = this.#parts.shift() ?? new Uint8Array(0)
+      const used = part.subarray(0, length - at)
+      taken.set(used, at)
+      at += used.length
+      if (used.length < part.length) this.#parts.unshift(part.subarray(used.length))
+    }
+    return taken
+  }
+}
