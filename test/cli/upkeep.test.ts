@@ -98,6 +98,16 @@ suite('pawl state fsck', { timeout: 120_000 }, () => {
     flip(first, 8192 + 30)
   })
 
+  test('a name that would act on the terminal is shown, not obeyed', async () => {
+    const stranger = scene.path('a', 'segments', 'x\u001b[2Jclean: all is well\n')
+    fs.writeFileSync(stranger, '', { mode: 0o600 })
+    const { code, stdout } = await fsck()
+    fs.rmSync(stranger)
+    assert.equal(code, 2)
+    assert.ok(!stdout.includes('\u001b'))
+    assert.match(stdout, /fsck\/STRANGER .*x\\u001b\[2Jclean: all is well\\n$/m)
+  })
+
   test('no home, and a home that others may read, are exit 2', async () => {
     const none = await scene.run(['state', 'fsck', '--home', 'nowhere'])
     assert.equal(none.code, 2)

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import { basename, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { DiskError } from '../../src/host/disk.ts'
 import { type Finding, Findings, findingsMax } from '../../src/state/fsck/findings.ts'
 import { fsck, type Report } from '../../src/state/fsck.ts'
 import { openHome } from '../../src/state/home.ts'
@@ -514,6 +515,19 @@ test('beside another process what lies beyond the mark is not judged; repairing 
     done = true
     await writing
   })
+})
+
+test('where the lock cannot be tried, as on a read-only mount, the home is looked at up to its mark', async t => {
+  const { home } = await freshHome(t)
+  await withStore(home, store => store.putAtomic('/state/a', bytesOf('x')))
+  fs.appendFileSync(segmentFiles(home).at(-1) ?? '', world.entropy.bytes(4096))
+  const lock = async () => {
+    throw new DiskError('denied', 'read-only file system')
+  }
+  const report = await fsck({ ...world, disk: { ...world.disk, lock } }, home, { repair: false })
+  assert.equal(report.outcome, 'clean')
+  assert.deepEqual(names(report.findings), ['NOT_LOCKABLE'])
+  await found(home, 'clean', 'TORN_TAIL')
 })
 
 test('a record of the product that does not decode is named, and one that nobody knows', async t => {
