@@ -471,8 +471,8 @@ test('a hundred thousand records are looked at within bounded memory', { timeout
   // With --slow the journal is larger than what it may take.
   const payload = world.entropy.bytes(process.env.SLOW === '1' ? 4000 : 1500)
   await withStore(home, async store => {
-    for (let at = 0; at < 100_000; at += 1000)
-      await store.commit(Array.from({ length: 1000 }, (_, i) => ({ put: `/state/many/${at + i}`, payload })))
+    for (let at = 0; at < 100_000; at += 400)
+      await store.commit(Array.from({ length: 400 }, (_, i) => ({ put: `/state/many/${at + i}`, payload })))
   })
   const bytes = segmentFiles(home).reduce((sum, file) => sum + fs.statSync(file).size, 0)
   const child = inProcess(looker, home)
