@@ -1,4 +1,5 @@
 import type { Command } from './command.ts'
+import { daemonCommands } from './daemon-commands.ts'
 import { anchor, home, json, jsonLines, log, opening, reading } from './options.ts'
 import { stateCommands } from './state-commands.ts'
 import { upkeepCommands } from './upkeep-commands.ts'
@@ -200,6 +201,7 @@ export const commands: readonly Command[] = [
   },
   ...stateCommands,
   ...upkeepCommands,
+  ...daemonCommands,
   {
     name: 'doctor',
     words: '',

@@ -76,7 +76,7 @@ async function policyToJudgeBy(given: Given): Promise<Policy | undefined> {
   return (await storedPolicy(home).finally(() => home.close()))?.policy
 }
 
-function policyBytes(given: Given, name: string): Promise<Uint8Array> {
+export function policyBytes(given: Given, name: string): Promise<Uint8Array> {
   return inputBytes(given, name, { max: policyLimits.fileBytesMax, hint: 'a policy file is at most that' })
 }
 

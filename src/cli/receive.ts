@@ -9,8 +9,9 @@ import { openIdentity } from '../session/own-identity.ts'
 import { listPeers } from '../session/peers.ts'
 import { identityText } from '../signature/identity.ts'
 import type { Run } from './command.ts'
+import { serveControl } from './control.ts'
 import type { Exit } from './exits.ts'
-import { notEmpty, openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
+import { homeNamed, notEmpty, openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson, counted, size } from './output.ts'
@@ -31,9 +32,11 @@ export const receive: Run = async given => {
   const path = await outputPath(given, notEmpty('--out', given.needed('--out')))
   const world = realWorld()
   const store = await openOwnHome(given, world)
+  let endControl = async (): Promise<void> => {}
   try {
     const peer = await peerNamed(store, given.needed('--from'))
     const log = logOf(given)
+    endControl = await serveControl(await homeNamed(given), store, log)
     const endpoint: Endpoint = { ...world, store, own: await openIdentity(store), log }
     const from = await openCorrespondent(endpoint, peer, 'server')
     const out = await OutFile.open(world.disk, store, peer.id, path)
@@ -76,6 +79,7 @@ export const receive: Run = async given => {
     await out.close()
     return exit
   } finally {
+    await endControl()
     await store.close()
   }
 }

@@ -16,7 +16,7 @@ export const stateCommands: readonly Command[] = [
       { line: 'date | pawl state put /state/seen -', about: 'from standard input' },
     ],
     fields: ['path, bytes, generation'],
-    exits: ['done', ...opening],
+    exits: ['done', ...opening, 'unreachable'],
     seeAlso: ['state get', 'state list'],
     load: async () => (await import('./state.ts')).put,
   },

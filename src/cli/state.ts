@@ -4,7 +4,8 @@ import { realDisk } from '../node/disk.ts'
 import { limits } from '../state/limits.ts'
 import { checkStatePath, statePrefix } from '../state/path.ts'
 import { type Run, UsageError } from './command.ts'
-import { notEmpty, openHomeToRead, openOwnHome, outputPath } from './home.ts'
+import { changeHome } from './control.ts'
+import { notEmpty, openHomeToRead, outputPath } from './home.ts'
 import { inputBytes } from './input.ts'
 import { answer, answerBytes, answerJson, size } from './output.ts'
 
@@ -14,14 +15,9 @@ export const put: Run = async given => {
     max: limits.payloadBytesMax,
     hint: 'a record is at most that; put it in parts',
   })
-  const store = await openOwnHome(given)
-  try {
-    const generation = await store.putAtomic(path, payload)
-    if (given.json) await answerJson({ path, bytes: payload.length, generation })
-    else await answer(`${path}: ${size(payload.length)}, generation ${generation}`)
-  } finally {
-    await store.close()
-  }
+  const generation = await changeHome(given, home => home.putAtomic(path, payload))
+  if (given.json) await answerJson({ path, bytes: payload.length, generation })
+  else await answer(`${path}: ${size(payload.length)}, generation ${generation}`)
   return 'done'
 }
 

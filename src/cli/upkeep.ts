@@ -2,27 +2,24 @@ import { hex } from '../bytes/bytes.ts'
 import { StateError } from '../state/error.ts'
 import { checkStatePath } from '../state/path.ts'
 import type { Run } from './command.ts'
+import { changeHome } from './control.ts'
 import { openOwnHome } from './home.ts'
 import { answer, answerJson, size } from './output.ts'
 
 export const deleteRecord: Run = async given => {
   const path = checkStatePath(given.word(0))
-  const store = await openOwnHome(given)
-  try {
-    if (!store.has(path)) throw new StateError('ENOENT', `nothing at ${path}`)
-    const generation = await store.delete(path)
-    if (given.json) await answerJson({ path, generation })
-    else await answer(`${path}: deleted, generation ${generation}`)
-  } finally {
-    await store.close()
-  }
+  const generation = await changeHome(given, async home => {
+    if (!(await home.list(path)).includes(path)) throw new StateError('ENOENT', `nothing at ${path}`)
+    return home.delete(path)
+  })
+  if (given.json) await answerJson({ path, generation })
+  else await answer(`${path}: deleted, generation ${generation}`)
   return 'done'
 }
 
 export const history: Run = async given => {
   const path = checkStatePath(given.word(0))
-  const store = await openOwnHome(given)
-  const changes = await store.history(path).finally(() => store.close())
+  const changes = await changeHome(given, home => home.history(path))
   if (changes.length === 0) throw new StateError('ENOENT', `the journal has nothing of ${path}`)
   if (given.json)
     await answerJson({

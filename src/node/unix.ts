@@ -98,6 +98,8 @@ export async function listenDescriptor(
 /** A directory that only `uid` may enter, made if it is not there. Throws `WireError` `denied`. */
 export function enterableBy(path: string, uid: number): void {
   try {
+    // Others go through the directory above it to their own.
+    fs.mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
     fs.mkdirSync(path, { recursive: true, mode: 0o700 })
     const { uid: owner } = fs.statSync(path)
     if (owner !== uid) fs.chownSync(path, uid, -1)

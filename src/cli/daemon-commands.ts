@@ -1,0 +1,38 @@
+import type { Command } from './command.ts'
+import { anchor, home, log, opening } from './options.ts'
+
+/** The part of the command table that is about serving a home to others. */
+export const daemonCommands: readonly Command[] = [
+  {
+    name: 'stated',
+    words: '',
+    summary: 'serve the home: a socket for each subject of its policy',
+    about: [
+      'Each subject has a socket in a directory that only its user may enter, DIR/SUBJECT/state.sock: who can open it is that subject, and may do what the policy allows it. Whatever is allowed or denied is in the audit trail. The other commands of the home’s owner are served too, through control.sock in the home. Two subjects of one user are refused, since they could not be told apart.',
+      'It runs until SIGTERM: what was begun is answered, then it ends. SIGHUP reads the policy again: a newer version is put in force, an older one or a damaged one is not, and nobody is cut off. Only root can make sockets for other users; or pass them from systemd socket units, each named after its subject (FileDescriptorName=).',
+      'The first line on standard output says that it serves. With Type=notify and NotifyAccess=all systemd is told as well.',
+    ],
+    options: [
+      {
+        flag: '--policy FILE',
+        about: 'the policy, adopted at the start and at SIGHUP; without it the one adopted last',
+      },
+      {
+        flag: '--sockets DIR',
+        about: 'where the sockets go; the first entry of RUNTIME_DIRECTORY without it',
+      },
+      home,
+      anchor,
+      log,
+      { flag: '--json', about: 'the answer for a program: JSON lines, each with a type' },
+    ],
+    examples: [
+      { line: 'pawl stated --policy policy.json --sockets /run/pawl', about: 'runs until SIGTERM' },
+      { line: 'pawl stated', about: 'with the policy adopted last' },
+    ],
+    fields: ['type ready: subjects: from name to socket', 'type event: event, and what it is about'],
+    exits: ['done', ...opening, 'interrupted'],
+    seeAlso: ['state policy adopt', 'state policy check'],
+    load: async () => (await import('./stated.ts')).stated,
+  },
+]

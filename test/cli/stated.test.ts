@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { realClock } from '../../src/node/clock.ts'
+import { connectUnix } from '../../src/node/unix.ts'
+import { StateClient } from '../../src/state/client.ts'
+import { coded } from '../state/support.ts'
+import { Scene } from './support.ts'
+
+const uid = process.getuid?.() ?? 0
+const isRoot = uid === 0
+
+function policy(version: number, prefix: string, more: Record<string, { uid: number }> = {}): string {
+  return JSON.stringify({
+    format: 'pawl-policy-1',
+    version,
+    subjects: { boot: { uid }, ...more },
+    rules: [{ subject: 'boot', allow: ['get', 'put', 'list', 'delete', 'history'], prefix }],
+  })
+}
+
+async function client(path: string): Promise<StateClient> {
+  return StateClient.open(await connectUnix(path), realClock)
+}
+
+test('stated: a socket for each subject, judged by the policy; the owner’s commands are its clients; SIGHUP, SIGTERM', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  const file = join(scene.folder, 'policy.json')
+  fs.writeFileSync(file, policy(1, '/state/boot/'))
+  const daemon = scene.start([
+    'stated',
+    '--home',
+    'h',
+    '--policy',
+    'policy.json',
+    '--sockets',
+    'run',
+    '--log',
+  ])
+  await daemon.line(/^statefsd: write hardening on \(atomic\+integrity\)$/m)
+  const socket = join(scene.folder, 'run/boot/state.sock')
+  assert.equal(fs.statSync(socket).mode & 0o777, 0o600)
+  assert.equal(fs.statSync(join(scene.folder, 'run/boot')).mode & 0o777, 0o700)
+  const boot = await client(socket)
+  await boot.putAtomic('/state/boot/slot', Buffer.from('A'))
+  await assert.rejects(boot.putAtomic('/state/other', Buffer.from('x')), coded('EPERM'))
+
+  // The owner's commands go through the process that holds the home.
+  const put = await scene.run(['state', 'put', '/state/other', '-', '--home', 'h'], { input: 'mine' })
+  assert.equal(put.code, 0, put.stderr)
+  const past = await scene.run(['state', 'history', '/state/other', '--home', 'h', '--json'])
+  assert.equal(JSON.parse(past.stdout).changes.length, 1)
+  assert.equal((await scene.run(['state', 'get', '/state/other', '--home', 'h'])).stdout, 'mine')
+  assert.equal((await scene.run(['state', 'delete', '/state/other', '--home', 'h'])).code, 0)
+  assert.equal((await scene.run(['state', 'delete', '/state/other', '--home', 'h'])).code, 1)
+
+  // A newer policy takes effect without anybody being cut off; an older or a damaged one does not.
+  fs.writeFileSync(file, policy(2, '/state/kernel/'))
+  daemon.child.kill('SIGHUP')
+  await daemon.line(/stated\/reloaded/)
+  await assert.rejects(boot.get('/state/boot/slot'), coded('EPERM'))
+  await boot.putAtomic('/state/kernel/a', Buffer.from('x'))
+  fs.writeFileSync(file, policy(1, '/state/boot/'))
+  daemon.child.kill('SIGHUP')
+  await daemon.line(/stated\/not-reloaded/)
+  await boot.get('/state/kernel/a')
+  boot.close()
+
+  const ended = await daemon.kill('SIGTERM')
+  assert.equal(ended.code, 0, ended.stderr)
+  assert.ok(!fs.existsSync(socket) && !fs.existsSync(join(scene.folder, 'h/control.sock')))
+
+  // An older policy cannot be put back by starting with it either.
+  const older = await scene.run(['stated', '--home', 'h', '--policy', 'policy.json', '--sockets', 'run'])
+  assert.equal(older.code, 3, older.stderr)
+  fs.writeFileSync(file, '{}')
+  assert.equal((await scene.run(['stated', '--home', 'h', '--policy', 'policy.json'])).code, 2)
+})
+
+test('stated is killed: the next one serves from where it was, over what was left lying', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  fs.writeFileSync(join(scene.folder, 'policy.json'), policy(1, '/state/boot/'))
+  const line = ['stated', '--home', 'h', '--policy', 'policy.json', '--sockets', 'run']
+  const socket = join(scene.folder, 'run/boot/state.sock')
+  for (let round = 0; round < 3; round++) {
+    const daemon = scene.start(line)
+    await daemon.line(/^statefsd/m)
+    const boot = await client(socket)
+    const list = await boot.list('/state/boot/')
+    assert.equal(list.length, round * 20)
+    const puts = Array.from({ length: 20 }, (_, i) =>
+      boot.putAtomic(`/state/boot/${round}-${i}`, Buffer.from('x')),
+    )
+    await Promise.all(puts)
+    await daemon.kill('SIGKILL')
+    await assert.rejects(boot.get('/state/boot/0-0'), coded('EDAEMON'))
+    // Nobody serves: a command takes the home itself.
+    assert.equal((await scene.run(['state', 'list', '--home', 'h'])).code, 0)
+  }
+})
+
+test('sockets of other users need root, and are theirs alone', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  fs.writeFileSync(join(scene.folder, 'policy.json'), policy(1, '/state/boot/', { app: { uid: 12345 } }))
+  const line = ['stated', '--home', 'h', '--policy', 'policy.json', '--sockets', 'run']
+  if (!isRoot) {
+    const refused = await scene.run(line)
+    assert.equal(refused.code, 2)
+    assert.match(refused.stderr, /only root/)
+    return
+  }
+  const daemon = scene.start(line)
+  await daemon.line(/^statefsd/m)
+  const directory = fs.statSync(join(scene.folder, 'run/app'))
+  assert.deepEqual([directory.uid, directory.mode & 0o777], [12345, 0o700])
+  assert.equal(fs.statSync(join(scene.folder, 'run/app/state.sock')).uid, 12345)
+  assert.equal((await daemon.kill('SIGTERM')).code, 0)
+})
+
+test('with subjects and no place for their sockets it says what to do', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  fs.writeFileSync(join(scene.folder, 'policy.json'), policy(1, '/state/boot/'))
+  const { code, stderr } = await scene.run(['stated', '--home', 'h', '--policy', 'policy.json'])
+  assert.equal(code, 2)
+  assert.match(stderr, /--sockets/)
+})
