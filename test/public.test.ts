@@ -30,6 +30,7 @@ test('the names that programs rely on are there', () => {
     node: [
       'WireError',
       'connect',
+      'connectUnix',
       'listen',
       'openEntropy',
       'realClock',
@@ -39,6 +40,7 @@ test('the names that programs rely on are there', () => {
     ],
     state: [
       'AllowList',
+      'StateClient',
       'StateError',
       'adoptPolicy',
       'budgets',

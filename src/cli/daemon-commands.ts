@@ -35,4 +35,22 @@ export const daemonCommands: readonly Command[] = [
     seeAlso: ['state policy adopt', 'state policy check'],
     load: async () => (await import('./stated.ts')).stated,
   },
+  {
+    name: 'state selftest',
+    words: '',
+    summary: 'see for yourself that the store keeps its promises on this machine',
+    about: [
+      'Makes a home of its own in TMPDIR, serves it with pawl stated, and kills that process with SIGKILL between the checks. Each line is printed only after what it says was read back and verified; the first that fails ends it.',
+      'The lines: that it serves; that what was put is there after a kill; that a payload which is not what its envelope says is refused; that one over 1 MiB is; that an A/B boot record is updated whole; that a device key is kept, and lies nowhere in the home in the clear. The exit status is the verdict, not the lines.',
+    ],
+    options: [{ flag: '--json', about: 'the answer for a program: JSON lines, each with a type' }],
+    examples: [
+      { line: 'pawl state selftest', about: 'six lines, and exit 0' },
+      { line: 'TMPDIR=/mnt/disk pawl state selftest', about: 'on another disk' },
+    ],
+    fields: ['type passed: check (ready, atomic, integrity, oversize, boot, key), line'],
+    exits: ['done', 'failed', 'usage', 'refused', 'unreachable'],
+    seeAlso: ['stated', 'doctor'],
+    load: async () => (await import('./selftest.ts')).selftest,
+  },
 ]

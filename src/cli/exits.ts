@@ -9,7 +9,7 @@ export const exits = {
   noHome: { code: 10, meaning: 'no home' },
   locked: { code: 11, meaning: 'locked by another process' },
   wrongKey: { code: 12, meaning: 'wrong key or passphrase (reserved for later releases)' },
-  unreachable: { code: 20, meaning: 'peer or keeper not reachable (a daemon, in later releases)' },
+  unreachable: { code: 20, meaning: 'peer, keeper or daemon not reachable' },
   interrupted: { code: 130, meaning: 'interrupted' },
 } as const satisfies { readonly [name: string]: { readonly code: number; readonly meaning: string } }
 

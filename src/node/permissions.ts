@@ -66,3 +66,8 @@ function judge(path: string, stats: fs.Stats): Exposure | undefined {
 export function quoted(path: string): string {
   return /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }
+
+/** The user this process runs as. */
+export function ownUid(): number {
+  return process.getuid?.() ?? 0
+}

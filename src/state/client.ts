@@ -70,6 +70,18 @@ export class StateClient {
     return this.commit([{ put: path, payload, ...meta }], options)
   }
 
+  /** As {@link putAtomic}, with an envelope that was made elsewhere: the server holds it against the payload. */
+  async putEnveloped(
+    path: string,
+    envelope: Uint8Array,
+    payload: Uint8Array,
+    { deadlineMs }: ClientOptions = {},
+  ): Promise<number> {
+    const deadline = deadlineMs === undefined ? {} : { deadline: deadlineMs }
+    const { generation } = await this.#ask({ op: 'put', path, envelope, payload, ...deadline })
+    return asCount(generation)
+  }
+
   async delete(path: string, options: ClientOptions = {}): Promise<number> {
     return this.commit([{ delete: path }], options)
   }

@@ -3,6 +3,7 @@
 export { AllowList } from './allow-list.ts'
 export { type Budgets, budgets } from './budget.ts'
 export type { Change, CommitOptions } from './change.ts'
+export { type ClientChange, StateClient } from './client.ts'
 export { type Config, type Profile, profiles } from './config.ts'
 export { createHome, type NewHome } from './create.ts'
 export { type Envelope, type Meta, verify, wrap } from './envelope.ts'
