@@ -65,11 +65,16 @@ export class Compaction {
       void this.#while(() => this.#isOver(2))
   }
 
+  /** Segments are being given up, and not fast enough. */
+  get isBehind(): boolean {
+    return this.#step !== undefined && this.#isOver(3)
+  }
+
   /** Who writes faster than segments are given up waits for a step or more: the journal stays bounded. */
   async pace(bytes: number): Promise<void> {
     for (let steps = 1 + bytes / paceBytes; steps >= 1; steps--) {
-      if (this.#step === undefined || !this.#isOver(3)) return
-      await this.#step.catch(() => {}) // told by `all`
+      if (!this.isBehind) return
+      await this.#step?.catch(() => {}) // told by `all`
     }
   }
 

@@ -3,6 +3,7 @@ import type { Secret } from '../crypto/secret.ts'
 import { type Block, openRecord, openSecretRecord, type Placed, type ScopeTag } from './block.ts'
 import { type Envelope, verify } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
+import { ownPrefix } from './path.ts'
 import type { Location } from './segment.ts'
 
 /** A live record: which record it is of which block of which group. */
@@ -33,6 +34,8 @@ const overheadBytes = 16
 export class Records {
   readonly #entries = new Map<string, Entry>()
   #liveBytes = 0
+  /** Those of the product itself. */
+  #own = 0
   /** How many records of each segment are live. */
   readonly #segments = new Map<number, { count: number }>()
   readonly #source: RecordSource
@@ -52,6 +55,7 @@ export class Records {
         const { path, block, index, length, generation: first } = record
         const before = this.#entries.get(path)
         if (before !== undefined) before.group.live.count--
+        else if (path.startsWith(ownPrefix)) this.#own++
         live.count++
         this.#liveBytes += length - (before === undefined ? -overheadBytes - path.length : before.length)
         this.#entries.set(path, { group, block, index, length, generation: first })
@@ -60,6 +64,11 @@ export class Records {
 
   get count(): number {
     return this.#entries.size
+  }
+
+  /** Those of callers, under `/state/`. */
+  get callersCount(): number {
+    return this.#entries.size - this.#own
   }
 
   /** What the live records would take up in a journal that held nothing else, in bytes; an estimate. */
@@ -157,6 +166,7 @@ export class Records {
     const entry = this.#entries.get(path)
     if (entry === undefined) return
     entry.group.live.count--
+    if (path.startsWith(ownPrefix)) this.#own--
     this.#liveBytes -= entry.length + overheadBytes + path.length
     this.#entries.delete(path)
   }

@@ -47,13 +47,16 @@ export function decodeScope(bytes: Uint8Array): Scope {
   }
 }
 
+/** `ready` once it was derived. */
+type KnownKey = { readonly id: Uint8Array; readonly key: Promise<ScopeKey>; ready: ScopeKey | undefined }
+
 /** The scopes of an open store and their keys. Changes nothing by itself: the store commits, then calls `set`. */
 export class Scopes {
   readonly #storeKey: Secret
   readonly #slots: Slots
   readonly #bySlot = new Map<number, Scope>()
   /** One object per scope, whoever asks: the group seals by scope, not by record. */
-  readonly #keys = new Map<number, { readonly id: Uint8Array; readonly key: Promise<ScopeKey> }>()
+  readonly #keys = new Map<number, KnownKey>()
 
   constructor(storeKey: Secret, slots: Slots) {
     this.#storeKey = storeKey
@@ -103,10 +106,19 @@ export class Scopes {
   key(scope: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
     const known = this.#keys.get(scope.slot)
     if (known !== undefined && equal(known.id, scope.id)) return known.key
-    const made = { id: scope.id, key: this.#derive(scope) }
+    const made: KnownKey = { id: scope.id, key: this.#derive(scope), ready: undefined }
     this.#keys.set(scope.slot, made)
-    made.key.catch(() => this.#keys.get(scope.slot) === made && this.#keys.delete(scope.slot))
+    made.key.then(
+      key => (made.ready = key),
+      () => this.#keys.get(scope.slot) === made && this.#keys.delete(scope.slot),
+    )
     return made.key
+  }
+
+  /** The same at once, if it was asked for before. */
+  keyAtHand(scope: Pick<Scope, 'slot' | 'id'>): ScopeKey | undefined {
+    const known = this.#keys.get(scope.slot)
+    return known !== undefined && equal(known.id, scope.id) ? known.ready : undefined
   }
 
   async overwriteSlot(slot: number, fresh: Uint8Array): Promise<void> {

@@ -3,6 +3,7 @@ import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
 import type { Mark } from '../mark/mark.ts'
+import { Admission } from './admission.ts'
 import { type AuditEntry, auditBytes } from './audit.ts'
 import { type AuditTrail, linesOf } from './audit-trail.ts'
 import { type Operation, operationBytes } from './block.ts'
@@ -44,6 +45,7 @@ export type StoreParts = {
 export class Store {
   readonly #parts: StoreParts
   readonly #compaction: Compaction
+  readonly #admission: Admission
   readonly #scopeChanges: ScopeChanges
   #slow = 0
   #closed = false
@@ -75,6 +77,7 @@ export class Store {
         await parts.committer.submit({ operations: [], bytes: 0, use: 'all', roll: true })
       },
     })
+    this.#admission = new Admission(scopes, this.#compaction)
   }
 
   get budgets(): Budgets {
@@ -139,21 +142,17 @@ export class Store {
 
   async #commit(changes: readonly Change[], options: CommitOptions, begun: number): Promise<number> {
     this.#refuseIfUnusable()
-    const operations: Operation[] = []
-    const audit = entriesOf(changes, options.by)
-    let bytes = auditBytes(audit)
-    for (const change of changes) {
-      const operation = await this.#operation(change)
-      operations.push(operation)
-      bytes += operationBytes(operation)
-    }
+    // Who need not wait must not: then it is in the queue before the next one is called.
+    const own = this.#admission.isOpen(changes) ? changes : await this.#admission.inTurn(changes)
+    const operations = own.map(change => this.#operation(change))
+    const audit = entriesOf(own, options.by)
+    const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), auditBytes(audit))
     if (bytes > batchBytesMax || operations.length > batchRecordsMax)
       throw new StateError(
         'E2BIG',
         `a batch is at most ${batchBytesMax} bytes and ${batchRecordsMax} records`,
       )
     this.#refuseTooMany(operations)
-    await this.#compaction.pace(bytes)
     this.#refuseIfUnusable()
     for (const operation of operations) if (operation.kind === 'put') this.#refuseIfGone(operation.scope)
     const use = changes.every(change => 'delete' in change) ? 'some' : 'nothing'
@@ -292,7 +291,7 @@ export class Store {
     const isWanted = new Map<Operation, () => boolean>()
     // First, since the record that said so until now may be among what is carried: of two for a path the first is taken.
     if (begin !== undefined) {
-      const start = await this.#operation({ put: journalPath, payload: encodeJournalStart(begin) })
+      const start = this.#operation({ put: journalPath, payload: encodeJournalStart(begin) })
       isWanted.set(start, () => true)
     }
     for (const { put, isLive } of carried)
@@ -312,14 +311,14 @@ export class Store {
     use: 'nothing' | 'all' = 'nothing',
     committed?: () => void,
   ): Promise<void> {
-    const operations: Operation[] = []
-    for (const change of changes) operations.push(await this.#operation(change))
+    await this.#admission.loadKeys(changes)
+    const operations = changes.map(change => this.#operation(change))
     this.#refuseIfUnusable()
     const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0)
     await this.#parts.committer.submit({ operations, bytes, use, committed })
   }
 
-  async #operation(change: Change): Promise<Operation> {
+  #operation(change: Change): Operation {
     if ('delete' in change) return { kind: 'delete', path: checkPath(change.delete) }
     const { meta } = change
     // A copy: what the caller does with its bytes while the group waits must not part them from their hash.
@@ -330,6 +329,8 @@ export class Store {
       throw new StateError('E2BIG', `a payload is at most ${most} bytes; this is ${payload.length}`)
     const scope = this.#parts.scopes.find(change.scope ?? defaultScope)
     if (scope === undefined) throw new StateError('ENOENT', `no scope ${change.scope}`)
+    const key = this.#parts.scopes.keyAtHand(scope)
+    if (key === undefined) throw new StateError('ENOENT', 'the scope is being destroyed')
     const full = {
       subject: meta?.subject ?? '',
       purpose: meta?.purpose ?? '',
@@ -338,7 +339,7 @@ export class Store {
     return {
       kind: 'put',
       path: checkPath(change.put),
-      scope: await this.#parts.scopes.key(scope),
+      scope: key,
       envelope: change.envelope ?? wrap(payload, full),
       payload,
     }
@@ -360,12 +361,11 @@ export class Store {
   #refuseTooMany(operations: readonly Operation[]): void {
     const { records, budgets } = this.#parts
     let more = 0
-    for (const { kind, path } of operations) if (kind === 'put' && !records.has(path)) more++
-    if (more > 0 && records.count + more > budgets.records)
-      throw new StateError(
-        'ENOSPC',
-        `the store may hold ${budgets.records} records, and has ${records.count}`,
-      )
+    for (const { kind, path } of operations)
+      if (kind === 'put' && !path.startsWith(ownPrefix) && !records.has(path)) more++
+    const count = records.callersCount
+    if (more > 0 && count + more > budgets.records)
+      throw new StateError('ENOSPC', `the store may hold ${budgets.records} records, and has ${count}`)
   }
 
   #refuseIfGone(scope: Pick<Scope, 'slot' | 'id'>): void {

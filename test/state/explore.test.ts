@@ -4,9 +4,12 @@ import { recordSealings } from '../../src/crypto/aead.ts'
 import type { Disk, File, Lock } from '../../src/host/disk.ts'
 import { FileKeeper } from '../../src/keeper/mark-file.ts'
 import type { Change } from '../../src/state/change.ts'
+import { type Batch, Committer } from '../../src/state/committer.ts'
 import { createHome } from '../../src/state/create.ts'
 import { openHome } from '../../src/state/home.ts'
 import { Journal } from '../../src/state/journal.ts'
+import { journalPath } from '../../src/state/path.ts'
+import { Records } from '../../src/state/records.ts'
 import { VirtualClock } from '../simulator/clock.ts'
 import { SeededEntropy } from '../simulator/entropy.ts'
 import { CrashFound, explore } from '../simulator/explore.ts'
@@ -184,11 +187,80 @@ test('planted: a mark read from the page cache is trusted', async t => {
   )
 })
 
+const compacting: Step = { name: 'compact', compact: true }
+const beside: Step = {
+  name: 'compact beside puts',
+  compact: true,
+  beside: [[smallPut('/state/a', 'new')], [{ delete: '/state/a' }], [smallPut('/state/b', 'newer')]],
+}
+
+test('a compaction beside changes keeps the promises', async () => {
+  const options = { keeper: 'file', depth: 1, sectorSize: 4096, profiles: widest } as const
+  await exploreAll([[beside], [beside, beside]], options)
+})
+
+test('planted: what is live is not carried', async t => {
+  t.mock.method(Records.prototype, 'isLive', () => false)
+  t.mock.method(Records.prototype, 'liveIn', () => 0)
+  await mustFind('live records left behind', planting, [compacting])
+})
+
+test('planted: what was overwritten meanwhile is carried over it', async t => {
+  const submit = Committer.prototype.submit
+  t.mock.method(Committer.prototype, 'submit', function (this: Committer, batch: Batch) {
+    const { isWanted, ...rest } = batch
+    return submit.call(this, isWanted === undefined ? batch : rest)
+  })
+  // The put has to come while the record is being opened: somewhere among the first few.
+  const image = await restingHome(planting)
+  let found = 0
+  for (let before = 0; before < 8; before++) {
+    const others = Array.from({ length: before }, (_, i) => [smallPut('/state/b', `${i}`)])
+    const step: Step = { ...beside, beside: [...others, [smallPut('/state/a', 'new')]] }
+    await exploreHistory([step], image, planting).catch(error => {
+      if (!(error instanceof CrashFound)) throw error
+      found++
+    })
+  }
+  assert.ok(found > 0, 'the older over the newer was not found')
+  total.bugs++
+})
+
+test('planted: a segment is given up before the journal says where it begins', async t => {
+  const submit = Committer.prototype.submit
+  t.mock.method(Committer.prototype, 'submit', function (this: Committer, batch: Batch) {
+    const operations = batch.operations.filter(({ path }) => path !== journalPath)
+    return submit.call(this, { ...batch, operations })
+  })
+  await mustFind('segments missing', planting, [compacting])
+})
+
+test('planted: segments are unlinked without a sync between them', async () => {
+  let unlinked = false
+  const disk = (real: Disk) =>
+    over(real, {
+      unlink: async path => {
+        unlinked = path.endsWith('.seg')
+        await real.unlink(path)
+      },
+      syncDirectory: async path => {
+        if (!unlinked) await real.syncDirectory(path)
+        unlinked = false
+      },
+    })
+  const filling: Step = { name: 'fill', commits: Array.from({ length: 3 }, (_, i) => [big(`/state/${i}`)]) }
+  await mustFind('a gap', { ...planting, plant: { name: 'no sync between', disk } }, [filling, compacting])
+})
+
 test('no key and nonce were used twice in all of these worlds', () => {
   const repeated = [...sealed].filter(([, times]) => times > 1)
   assert.ok(sealed.size > 1000)
   assert.deepEqual(repeated.slice(0, 3), [])
 })
+
+function smallPut(path: string, value: string): Change {
+  return { put: path, payload: Buffer.from(value) }
+}
 
 function big(path: string): Change {
   return { put: path, payload: new Uint8Array(14_000) }

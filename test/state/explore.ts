@@ -28,8 +28,12 @@ export type Step =
   | Shred
   | Compact
 type Shred = { readonly name: string; readonly shred: string }
-/** Every segment is given up. */
-type Compact = { readonly name: string; readonly compact: true }
+/** Every segment is given up, while these are committed. */
+type Compact = {
+  readonly name: string
+  readonly compact: true
+  readonly beside?: readonly (readonly Change[])[]
+}
 
 const put = (path: string, value: string, scope?: string): Change => ({
   put: path,
@@ -156,25 +160,30 @@ async function perform(store: Store, step: Step, acks: Acks): Promise<void> {
     acks.acknowledged++
     return
   }
-  if ('compact' in step) {
-    await store.compact()
-    return
+  const commits = 'compact' in step ? (step.beside ?? []) : step.commits
+  acks.started += commits.length
+  const commit = async (changes: readonly Change[]) => {
+    await store.commit(changes)
+    acks.acknowledged++
   }
-  acks.started += step.commits.length
-  await Promise.all(
-    step.commits.map(async changes => {
-      await store.commit(changes)
-      acks.acknowledged++
-    }),
-  )
+  if (!('compact' in step)) return void (await Promise.all(commits.map(commit)))
+  // One after another, so that they meet every stage of it.
+  const oneByOne = async () => {
+    for (const changes of commits) await commit(changes)
+  }
+  await Promise.all([store.compact(), oneByOne()])
 }
 
 /** The model after 0, 1, ... commits of the history. */
 function statesAfter(history: readonly Step[]): Model[] {
   const models: Model[] = [start]
   for (const step of history) {
-    if ('compact' in step) continue
-    const lists = 'shred' in step ? [[{ delete: '/pawl/doomed/x' }]] : step.commits
+    const lists =
+      'shred' in step
+        ? [[{ delete: '/pawl/doomed/x' }]]
+        : 'compact' in step
+          ? (step.beside ?? [])
+          : step.commits
     for (const changes of lists) {
       const model = new Map(models.at(-1))
       for (const change of changes)

@@ -4,9 +4,13 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type Disk, DiskError } from '../../src/host/disk.ts'
 import { StateError } from '../../src/state/error.ts'
+import { Journal } from '../../src/state/journal.ts'
 import { limits } from '../../src/state/limits.ts'
+import { Reserve } from '../../src/state/reserve.ts'
 import type { Store } from '../../src/state/store.ts'
 import { bytesOf, coded, contents, filesIn, freshHome, meddled, segmentFiles, withStore } from './support.ts'
+
+const fits = Journal.prototype.fits
 
 function small(t: TestContext): void {
   const shipped = { ...limits }
@@ -130,4 +134,25 @@ test('the reserve may be gone, long or anything: it is never read', async t => {
   await put()
   await withStore(home, async store => assert.equal(store.list('/state/').length, 20))
   assert.ok(segmentFiles(home).length > 1)
+})
+
+test('planted: without the reserve a full disk stays full', async t => {
+  small(t)
+  t.mock.method(Reserve.prototype, 'ensure', async () => {})
+  t.mock.method(Journal.prototype, 'fits', function (this: Journal, bytes: number) {
+    return fits.call(this, bytes, 'some')
+  })
+  const { home } = await freshHome(t)
+  await withStore(
+    home,
+    async store => {
+      const count = await fill(store, 3000)
+      const deletes = Array.from({ length: count }, (_, i) => i)
+      const refused = async () => {
+        for (const i of deletes) await store.delete(`/state/${i}`)
+      }
+      await assert.rejects(refused, coded('ENOSPC'))
+    },
+    { disk: bounded(home, { bytes: 1024 * 1024 }) },
+  )
 })

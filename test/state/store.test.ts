@@ -453,3 +453,25 @@ test('a lock file removed under a running writer lets nobody else in, and damage
     assert.equal(Buffer.from((await store.get('/state/a')).payload).toString(), 'kept')
   })
 })
+
+test('changes are committed in the order in which they were asked for, whatever they are', async t => {
+  const { home } = await freshHome(t)
+  await withStore(home, async store => {
+    await store.makeScope('other')
+    const order: string[] = []
+    const told = (name: string) => ({ committed: () => void order.push(name) })
+    await Promise.all([
+      store.commit([{ put: '/state/a', payload: bytesOf('1'), scope: 'other' }], told('put into a scope')),
+      store.commit([{ delete: '/state/a' }], told('delete')),
+      store.commit([{ put: '/state/b', payload: bytesOf('2') }], told('put')),
+      store.commit([{ delete: '/state/b' }, { put: '/state/a', payload: bytesOf('3') }], told('batch')),
+    ])
+    assert.deepEqual(order, ['put into a scope', 'delete', 'put', 'batch'])
+    assert.deepEqual(await contents(store), { '/state/a': '3' })
+    const kept = bytesOf('as it was')
+    const put = store.commit([{ put: '/state/c', payload: kept, scope: 'other' }])
+    kept.fill(0)
+    await put
+    assert.equal(textOf((await store.get('/state/c')).payload), 'as it was')
+  })
+})
