@@ -135,13 +135,49 @@ export type Reader = {
   close(): Promise<void>
 }
 
-/** @throws StateError as {@link openHome}, but for ELOCKED */
+/**
+ * What a writer gives up or destroys while it is looked at is looked for again: then the reader stands at a later mark.
+ * @throws StateError as {@link openHome}, but for ELOCKED
+ */
 export async function readHome(world: World, home: string, anchorBase?: string): Promise<Reader> {
-  // A writer that opens may give up a segment while it is being looked at: only what stands still is damaged.
+  const now = () => sighting(world.disk, home, anchorBase)
+  let seen = await lookTwice(world, home, anchorBase)
+  const read = async <T>(from: (reader: Reader) => Promise<T>): Promise<T> => {
+    const tried = seen
+    try {
+      return await from(tried.reader)
+    } catch (error) {
+      if (tried === seen) {
+        if (!(error instanceof StateError && error.code === 'EINTEGRITY')) throw error
+        if (tried.sighting === (await now())) throw error
+        seen = await lookTwice(world, home, anchorBase)
+        await tried.reader.close().catch(() => {})
+      }
+      return from(seen.reader)
+    }
+  }
+  return {
+    get mark() {
+      return seen.reader.mark
+    },
+    config: seen.reader.config,
+    get: path => read(reader => reader.get(path)),
+    getSecret: path => read(reader => reader.getSecret(path)),
+    list: prefix => seen.reader.list(prefix),
+    close: () => seen.reader.close(),
+  }
+}
+
+/** A writer that opens may give up a segment while it is being looked at: only what stands still is damaged. */
+async function lookTwice(
+  world: World,
+  home: string,
+  anchorBase: string | undefined,
+): Promise<{ readonly reader: Reader; readonly sighting: string }> {
   for (let left = 3; ; left--) {
     const before = await sighting(world.disk, home, anchorBase)
     try {
-      return await look(world, home, anchorBase)
+      return { reader: await look(world, home, anchorBase), sighting: before }
     } catch (error) {
       const still = before === (await sighting(world.disk, home, anchorBase))
       if (still || left === 1) throw stateError(error)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { readHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
 import type { Store } from '../../src/state/store.ts'
 import {
@@ -16,6 +17,7 @@ import {
   segmentFiles,
   textOf,
   withStore,
+  world,
 } from './support.ts'
 
 /** Small segments, so that there are many. */
@@ -253,4 +255,27 @@ test('compacted again and again, the journal says where it begins: the older wor
       assert.equal(textOf((await store.get('/state/a')).payload), `round ${round}`),
     )
   }
+})
+
+test('a reader beside the writer goes on reading what was carried away from under it', async t => {
+  small(t)
+  const { home } = await freshHome(t)
+  await withStore(home, async store => {
+    for (let i = 0; i < 60; i++) await store.putAtomic(`/state/${i}`, bytesOf(`value ${i}`.padEnd(2000, '.')))
+    const reader = await readHome(world, home)
+    const before = reader.mark.number
+    await store.compact()
+    await store.delete('/state/7')
+    const read = async (i: number) => textOf((await reader.get(`/state/${i}`)).payload).replace(/\.+$/, '')
+    assert.deepEqual(await Promise.all([3, 30, 59].map(read)), ['value 3', 'value 30', 'value 59'])
+    assert.ok(reader.mark.number > before)
+    await reader.close()
+    const [oldest] = segmentFiles(home)
+    assert.ok(oldest !== undefined)
+    const late = await readHome(world, home)
+    for (let at = 5000; at < fs.statSync(oldest).size; at += 4096) flip(oldest, at)
+    await assert.rejects(late.get('/state/3'), coded('EINTEGRITY'))
+    await late.close()
+    for (let at = 5000; at < fs.statSync(oldest).size; at += 4096) flip(oldest, at)
+  })
 })
