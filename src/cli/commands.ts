@@ -172,7 +172,7 @@ export const commands: readonly Command[] = [
       },
       {
         flag: '--give-up SECONDS',
-        about: 'end after so long without contact, 60 by default; what is queued stays',
+        about: 'end after so long without an acknowledgement, 60 by default; what is queued stays',
       },
       home,
       anchor,

@@ -13,7 +13,7 @@ import type { Given } from './command.ts'
 import { homeNamed, openOwnHome } from './home.ts'
 
 /** Connections are counted by the server; this only keeps descriptors in hand while it drops those over its bound. */
-const acceptedMax = 128
+export const acceptedMax = 128
 
 const controlName = 'control.sock'
 
@@ -24,25 +24,28 @@ export type Changeable = {
   list(prefix: string): string[] | Promise<string[]>
   history(path: string): Promise<PastChange[]>
   compact(): Promise<void>
+  figures(): { readonly journalBytes: number } | Promise<{ readonly [name: string]: number }>
 }
 
-/** Whoever holds a home for long serves it to the other commands of its owner. Answers what ends that. */
-export async function serveControl(home: string, store: Store, log: Log): Promise<() => Promise<void>> {
+/** `unserved` is why nobody is: the home is on a read-only mount, or its path is too long for a socket. */
+export type Control = { readonly end: () => Promise<void>; readonly unserved: string | undefined }
+
+/** Whoever holds a home for long serves it to the other commands of its owner. */
+export async function serveControl(home: string, store: Store, log: Log): Promise<Control> {
   const server = new SubjectServer(new Desk(store, '', () => undefined), realClock)
   const path = join(home, controlName)
   try {
-    const options = { log, connectionsMax: acceptedMax }
-    const listener = await listenUnix(path, wire => server.accept(wire), options)
-    return async () => {
+    const listener = await listenUnix(path, wire => server.accept(wire), { log, connectionsMax: acceptedMax })
+    const end = async (): Promise<void> => {
       const closed = listener.close()
       await server.drain()
       await closed
     }
+    return { end, unserved: undefined }
   } catch (error) {
-    // A home on a read-only mount, or with too long a name, still does its work; other commands find it locked.
     if (!(error instanceof WireError)) throw error
     log.event('control/unserved', { message: error.message })
-    return async () => {}
+    return { end: async () => {}, unserved: error.message }
   }
 }
 

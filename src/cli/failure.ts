@@ -37,7 +37,8 @@ const again = 'run the same command again; what was queued or accepted is kept'
 const seeMessage = 'change what the message names; --help behind the command shows what it takes'
 const newest = 'put the newest home and anchor back, both'
 const owner = 'run it as the user who owns it, or see whether it may be written'
-const oneProcess = 'one process uses a home at a time: wait for it to end, or stop it'
+const oneProcess =
+  'one process uses a home at a time: wait for it to end, or stop it; pawl stated reads its policy again at SIGHUP'
 /** Where the anchor is not where it was made. */
 export const lostAnchor =
   'name where it was moved with --anchor; if it is lost, this home cannot be opened again'

@@ -36,7 +36,7 @@ export const receive: Run = async given => {
   try {
     const peer = await peerNamed(store, given.needed('--from'))
     const log = logOf(given)
-    endControl = await serveControl(await homeNamed(given), store, log)
+    endControl = (await serveControl(await homeNamed(given), store, log)).end
     const endpoint: Endpoint = { ...world, store, own: await openIdentity(store), log }
     const from = await openCorrespondent(endpoint, peer, 'server')
     const out = await OutFile.open(world.disk, store, peer.id, path)

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Log } from '../host/log.ts'
 import { WireError } from '../host/wire.ts'
 import { realClock } from '../node/clock.ts'
+import { ownUid } from '../node/permissions.ts'
 import { notifyReady, passedDescriptors } from '../node/systemd.ts'
 import { enterableBy, listenDescriptor, listenUnix, type UnixListener } from '../node/unix.ts'
 import { Desk } from '../state/desk.ts'
@@ -11,14 +12,14 @@ import { adoptPolicy, storedPolicy } from '../state/policy-record.ts'
 import { SubjectServer } from '../state/server.ts'
 import type { Store } from '../state/store.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { serveControl } from './control.ts'
+import { acceptedMax, serveControl } from './control.ts'
+import type { Exit } from './exits.ts'
 import { homeNamed, named, openOwnHome } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson } from './output.ts'
 import { policyBytes } from './policy.ts'
 
-const acceptedMax = 128
 const socketName = 'state.sock'
 
 /** Printed once writes are durable, marked and served: what watches a boot waits for it (D9). */
@@ -26,53 +27,60 @@ export const readyLine = 'statefsd: write hardening on (atomic+integrity)'
 
 export const stated: Run = async given => {
   const policyFile = named(given, '--policy')
-  if (policyFile !== undefined) parsePolicy(await policyBytes(given, policyFile)) // told before the home is opened
+  const first = policyFile === undefined ? undefined : await readPolicy(given, policyFile) // told before the home is opened
+  let reload: (() => void) | undefined
+  process.on('SIGHUP', () => reload?.()) // from now on it ends nothing
+  const stopped = new Promise<Exit>(resolve =>
+    onInterruption(signal => resolve(signal === 'SIGTERM' ? 'done' : 'interrupted')),
+  )
   const store = await openOwnHome(given)
   const log = logOf(given)
   const ending: (() => Promise<void>)[] = [() => store.close()]
   try {
-    const subjects = new Subjects(store, log, socketsNamed(given))
+    const subjects = new Subjects(given, store, log, socketsNamed(given))
     ending.unshift(() => subjects.close())
-    await subjects.adopt(await policyInForce(given, store, policyFile))
-    ending.unshift(await serveControl(await homeNamed(given), store, log))
-    const stopped = new Promise<void>(resolve => onInterruption(() => resolve()))
-    const reload = reloader(given, store, subjects, log, policyFile)
-    process.on('SIGHUP', reload)
-    for (const [subject, place] of subjects.places())
+    await subjects.adopt(first)
+    const control = await serveControl(await homeNamed(given), store, log)
+    ending.unshift(control.end)
+    if (control.unserved !== undefined)
+      notice(given, log, `other commands find the home locked: ${control.unserved}`, {
+        event: 'control/unserved',
+        message: control.unserved,
+      })
+    const places = [...subjects.places()]
+    if (control.unserved !== undefined && places.length === 0)
+      throw new UsageError(
+        'nobody is served',
+        'adopt a policy with subjects, or move the home to a shorter path',
+      )
+    for (const [subject, place] of places)
       notice(given, log, `serving ${subject} on ${place}`, { event: 'stated/serving', subject, place })
-    if (given.json) await answerJson({ type: 'ready', subjects: Object.fromEntries(subjects.places()) })
+    reload = reloader(given, subjects, log, policyFile)
+    if (given.json) await answerJson({ type: 'ready', subjects: Object.fromEntries(places) })
     else await answer(readyLine)
     await notifyReady()
-    await stopped
-    process.off('SIGHUP', reload)
-    return 'done'
+    return await stopped
   } finally {
+    reload = undefined
     for (const end of ending) await end()
   }
 }
 
-async function policyInForce(
-  given: Given,
-  store: Store,
-  file: string | undefined,
-): Promise<Policy | undefined> {
-  if (file === undefined) return (await storedPolicy(store))?.policy
-  return (await adoptPolicy(store, await policyBytes(given, file))).policy
+/** A policy file, and the bytes that are adopted of it. */
+type PolicyFile = { readonly policy: Policy; readonly bytes: Uint8Array }
+
+async function readPolicy(given: Given, file: string): Promise<PolicyFile> {
+  const bytes = await policyBytes(given, file)
+  return { policy: parsePolicy(bytes), bytes }
 }
 
 /** A new policy is adopted whole or not at all: until then the one before is in force, and it stays if this fails. */
-function reloader(
-  given: Given,
-  store: Store,
-  subjects: Subjects,
-  log: Log,
-  file: string | undefined,
-): () => void {
+function reloader(given: Given, subjects: Subjects, log: Log, file: string | undefined): () => void {
   let turn = Promise.resolve()
   return () => {
     turn = turn.then(async () => {
       try {
-        await subjects.adopt(await policyInForce(given, store, file))
+        await subjects.adopt(file === undefined ? undefined : await readPolicy(given, file))
         notice(given, log, 'policy reloaded', { event: 'stated/reloaded' })
       } catch (error) {
         const message = error instanceof Error ? error.message : 'failed'
@@ -93,14 +101,17 @@ type Served = { readonly uid: number; readonly server: SubjectServer; readonly l
 
 /** A socket and a server for each subject of the policy. */
 class Subjects {
+  readonly #given: Given
   readonly #store: Store
   readonly #log: Log
   readonly #directory: string | undefined
   readonly #served = new Map<string, Served>()
+  readonly #ending = new Set<Promise<void>>()
   readonly #passed = passedDescriptors()
   #policy: Policy | undefined
 
-  constructor(store: Store, log: Log, directory: string | undefined) {
+  constructor(given: Given, store: Store, log: Log, directory: string | undefined) {
+    this.#given = given
     this.#store = store
     this.#log = log
     this.#directory = directory
@@ -110,59 +121,74 @@ class Subjects {
     for (const [name, { listener }] of this.#served) yield [name, listener.path]
   }
 
-  /** From now on this policy is in force; who is new is served, who is gone is not. @throws UsageError */
-  async adopt(policy: Policy | undefined): Promise<void> {
-    const added: string[] = []
-    try {
-      for (const [name, { uid }] of policy?.subjects ?? [])
-        if (!this.#served.has(name)) {
-          this.#served.set(name, await this.#serve(name, uid))
-          added.push(name)
-        }
-    } catch (error) {
-      for (const name of added) await this.#end(name)
-      throw error
-    }
-    this.#policy = policy
+  /**
+   * From now on this policy is in force, or without one that which was adopted last; who is new is served, who is gone
+   * is not. @throws UsageError, StateError: then everything is as it was
+   */
+  async adopt(file: PolicyFile | undefined): Promise<void> {
+    const policy = file?.policy ?? (await storedPolicy(this.#store))?.policy
+    for (const [name, { uid }] of policy?.subjects ?? []) this.#refuseUnlessServable(name, uid)
+    this.#policy = file === undefined ? policy : (await adoptPolicy(this.#store, file.bytes)).policy
     for (const [name, { uid }] of [...this.#served])
-      if (policy?.subjects.get(name)?.uid !== uid) await this.#end(name)
+      if (policy?.subjects.get(name)?.uid !== uid) this.#end(name)
+    for (const [name, { uid }] of policy?.subjects ?? [])
+      if (!this.#served.has(name)) await this.#serve(name, uid)
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#served.keys()].map(name => this.#end(name)))
+    for (const name of [...this.#served.keys()]) this.#end(name)
+    await Promise.all(this.#ending)
   }
 
-  async #serve(name: string, uid: number): Promise<Served> {
+  /** What no policy can change: whoever may not make the socket never could. */
+  #refuseUnlessServable(name: string, uid: number): void {
+    if (this.#passed.has(name)) return
+    if (this.#directory === undefined)
+      throw new UsageError(
+        'the policy has subjects, and there is no place for their sockets',
+        'name a directory with --sockets DIR, or pass a socket named after each subject from a systemd unit',
+      )
+    if (uid !== ownUid() && ownUid() !== 0)
+      throw new UsageError(
+        `${name} is uid ${uid}: only root can make a socket for another user`,
+        'run as root, or pass a socket from a systemd unit',
+      )
+  }
+
+  /** Whatever keeps one subject from being served keeps nobody else. */
+  async #serve(name: string, uid: number): Promise<void> {
     const server = new SubjectServer(new Desk(this.#store, name, () => this.#policy), realClock)
     const accept = server.accept.bind(server)
     const options = { uid, log: this.#log, connectionsMax: acceptedMax }
     const fd = this.#passed.get(name)
-    if (fd !== undefined)
-      return { uid, server, listener: await listenDescriptor(fd, `fd:${fd}`, accept, options) }
-    if (this.#directory === undefined)
-      throw new UsageError(
-        `the policy has subjects, and there is no place for their sockets`,
-        'name a directory with --sockets DIR, or pass a socket named after each subject from a systemd unit',
-      )
+    const staging = this.#directory ?? ''
     try {
-      const directory = join(this.#directory, name)
-      enterableBy(directory, uid)
-      return { uid, server, listener: await listenUnix(join(directory, socketName), accept, options) }
+      const listener =
+        fd === undefined
+          ? await listenUnix(join(enterableBy(staging, name, uid), socketName), accept, {
+              ...options,
+              staging,
+            })
+          : await listenDescriptor(fd, `fd:${fd}`, accept, options)
+      this.#served.set(name, { uid, server, listener })
     } catch (error) {
       if (!(error instanceof WireError)) throw error
-      throw new UsageError(
-        `no socket for ${name} (uid ${uid}): ${error.message}`,
-        'only root can make a socket for another user; or pass one from a systemd unit',
-      )
+      const { message } = error
+      notice(this.#given, this.#log, `${name} is not served: ${message}`, {
+        event: 'stated/unserved',
+        subject: name,
+        message,
+      })
     }
   }
 
-  async #end(name: string): Promise<void> {
+  /** Not waited for: a subject that is gone keeps nobody from what comes next. */
+  #end(name: string): void {
     const served = this.#served.get(name)
     this.#served.delete(name)
     if (served === undefined) return
     const closed = served.listener.close()
-    await served.server.drain()
-    await closed
+    const ended = Promise.all([served.server.drain(), closed]).then(() => void this.#ending.delete(ended))
+    this.#ending.add(ended)
   }
 }

@@ -21,6 +21,23 @@ export const upkeepCommands: readonly Command[] = [
     load: async () => (await import('./upkeep.ts')).deleteRecord,
   },
   {
+    name: 'state audit',
+    words: '',
+    summary: 'the audit trail: what was asked of the store, and what was answered',
+    about: [
+      'One line of JSON each, oldest first: action, at (milliseconds since 1970), decision, path, reason, subject, and the generation of a change. Changes by the owner have an empty subject. Reads and refusals are those that pawl stated judged; when too many came at once, a line of action dropped says how many are missing. Old lines go when there are more than 64 MiB of them.',
+    ],
+    options: [home, anchor],
+    examples: [
+      { line: 'pawl state audit', about: 'all of it' },
+      { line: 'pawl state audit | grep \'"decision":"deny"\'', about: 'what was denied' },
+    ],
+    fields: [],
+    exits: ['done', ...reading],
+    seeAlso: ['state history', 'stated'],
+    load: async () => (await import('./upkeep.ts')).audit,
+  },
+  {
     name: 'state history',
     words: 'PATH',
     summary: 'what was done to a path, as far as the journal still has it',

@@ -1,9 +1,10 @@
 import { hex } from '../bytes/bytes.ts'
+import { auditLines } from '../state/audit-trail.ts'
 import { StateError } from '../state/error.ts'
 import { checkStatePath } from '../state/path.ts'
 import type { Run } from './command.ts'
 import { changeHome } from './control.ts'
-import { openOwnHome } from './home.ts'
+import { openHomeToRead } from './home.ts'
 import { answer, answerJson, size } from './output.ts'
 
 export const deleteRecord: Run = async given => {
@@ -45,15 +46,23 @@ export const history: Run = async given => {
 }
 
 export const compact: Run = async given => {
-  const store = await openOwnHome(given)
+  const { before, after } = await changeHome(given, async home => {
+    const bytes = async (): Promise<number> => Number((await home.figures()).journalBytes)
+    const from = await bytes()
+    await home.compact()
+    return { before: from, after: await bytes() }
+  })
+  if (given.json) await answerJson({ before, after })
+  else await answer(`journal: ${size(before)} before, ${size(after)} now`)
+  return 'done'
+}
+
+export const audit: Run = async given => {
+  const home = await openHomeToRead(given)
   try {
-    const before = store.figures.journalBytes
-    await store.compact()
-    const after = store.figures.journalBytes
-    if (given.json) await answerJson({ before, after })
-    else await answer(`journal: ${size(before)} before, ${size(after)} now`)
+    for await (const line of auditLines(home)) await answer(line)
   } finally {
-    await store.close()
+    await home.close()
   }
   return 'done'
 }

@@ -37,6 +37,8 @@ export interface UnixListener {
 export type UnixOptions = {
   /** Who may connect, beside root; default this process's user. Only root can name another. */
   readonly uid?: number
+  /** Where it is bound before it is renamed to its place: nobody else may write there. Default: where it goes. */
+  readonly staging?: string
   readonly log?: Log
   /** How many connections at once; one more is dropped as it comes. */
   readonly connectionsMax: number
@@ -52,7 +54,7 @@ export async function listenUnix(
   onWire: (wire: Wire) => void,
   options: UnixOptions,
 ): Promise<UnixListener> {
-  const bare = join(dirname(path), `.${process.pid}.${bound++}`)
+  const bare = join(options.staging ?? dirname(path), `.${process.pid}.${bound++}`)
   const hidden = join(bare, 's')
   if (Buffer.byteLength(path) > socketPathBytesMax || Buffer.byteLength(hidden) > socketPathBytesMax)
     throw new WireError('denied', `${path}: the path of a socket is at most ${socketPathBytesMax} bytes`)
@@ -60,10 +62,12 @@ export async function listenUnix(
   server.maxConnections = options.connectionsMax
   server.on('drop', () => options.log?.event('wire/connection-over-limit', { max: options.connectionsMax }))
   try {
+    fs.rmSync(bare, { recursive: true, force: true }) // of a process that had this number before
     fs.mkdirSync(bare, { mode: 0o700 })
     await listening(server, { path: hidden })
     fs.chmodSync(hidden, socketMode)
-    if (options.uid !== undefined && options.uid !== process.getuid?.()) fs.chownSync(hidden, options.uid, -1)
+    if (options.uid !== undefined && options.uid !== process.getuid?.())
+      fs.lchownSync(hidden, options.uid, -1)
     fs.renameSync(hidden, path)
   } catch (error) {
     server.close()
@@ -95,17 +99,25 @@ export async function listenDescriptor(
   return { path: name, close: () => new Promise<void>(resolve => server.close(() => resolve())) }
 }
 
-/** A directory that only `uid` may enter, made if it is not there. Throws `WireError` `denied`. */
-export function enterableBy(path: string, uid: number): void {
+/**
+ * A directory `name` in `parent` that only `uid` may enter, made if it is not there. Nobody but this user may write in
+ * `parent`, or its entries could be changed between two steps of this. Throws `WireError` `denied`.
+ */
+export function enterableBy(parent: string, name: string, uid: number): string {
+  const path = join(parent, name)
   try {
-    // Others go through the directory above it to their own.
-    fs.mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-    fs.mkdirSync(path, { recursive: true, mode: 0o700 })
-    const { uid: owner } = fs.statSync(path)
-    if (owner !== uid) fs.chownSync(path, uid, -1)
+    fs.mkdirSync(parent, { recursive: true, mode: 0o755 }) // others go through it to their own
+    const above = fs.statSync(parent)
+    if (above.uid !== process.getuid?.() || (above.mode & 0o022) !== 0)
+      throw new WireError('denied', `${parent}: others may write there, or own it`)
+    const found = fs.lstatSync(path, { throwIfNoEntry: false })
+    if (found === undefined) fs.mkdirSync(path, { mode: 0o700 })
+    else if (!found.isDirectory()) throw new WireError('denied', `${path}: is no directory`)
     fs.chmodSync(path, 0o700)
+    if (found?.uid !== uid) fs.lchownSync(path, uid, -1)
+    return path
   } catch (error) {
-    throw wireError('denied', path, error)
+    throw error instanceof WireError ? error : wireError('denied', path, error)
   }
 }
 

@@ -240,8 +240,14 @@ async function retained(records: Records): Promise<Frontier> {
   return records.has(auditPath) ? decodeRetained((await records.get(auditPath)).payload) : emptyFrontier
 }
 
+/** Whatever can be asked for its records. */
+export type AuditSource = {
+  list(prefix: string): string[]
+  get(path: string): Promise<{ readonly payload: Uint8Array }>
+}
+
 /** All lines there are, oldest first. @throws StateError EINTEGRITY */
-export async function* linesOf(records: Records): AsyncGenerator<string> {
+export async function* auditLines(records: AuditSource): AsyncGenerator<string> {
   let told = 0
   for (let isWhole = false; !isWhole; ) {
     isWhole = true
@@ -258,7 +264,7 @@ export async function* linesOf(records: Records): AsyncGenerator<string> {
   }
 }
 
-async function chunkAt(records: Records, path: string): Promise<AuditChunk | undefined> {
+async function chunkAt(records: AuditSource, path: string): Promise<AuditChunk | undefined> {
   try {
     return decodeChunk((await records.get(path)).payload)
   } catch (error) {

@@ -5,7 +5,7 @@ import { type Wire, WireError } from '../host/wire.ts'
 import { type Envelope, type Meta, openEnvelope, verify, wrap } from './envelope.ts'
 import { StateError } from './error.ts'
 import type { PastChange } from './history.ts'
-import { decodeAnswer, encodeFrame, Frames } from './protocol.ts'
+import { decodeAnswer, encodeFrame, Frames, protocolLimits } from './protocol.ts'
 import type { Found } from './records.ts'
 
 /** One step of an atomic batch, as a client asks for it. */
@@ -24,7 +24,7 @@ type Waiting = { readonly resolve: (answer: CborMap) => void; readonly reject: (
 export class StateClient {
   readonly #wire: Wire
   readonly #clock: Clock
-  readonly #frames = new Frames()
+  readonly #frames: Frames
   readonly #waiting = new Map<number, Waiting>()
   #id = 0
   #broken: StateError | undefined
@@ -91,6 +91,11 @@ export class StateClient {
     const wanted = changes.map(change => {
       if ('delete' in change) return { path: change.delete }
       const { payload } = change
+      if (payload.length > this.payloadMax)
+        throw new StateError(
+          'E2BIG',
+          `a payload is at most ${this.payloadMax} bytes; this is ${payload.length}`,
+        )
       const meta: Meta = { subject: this.subject, purpose: change.purpose ?? '', at: this.#clock.now() }
       return { path: change.put, envelope: wrap(payload, meta), payload }
     })
@@ -126,6 +131,7 @@ export class StateClient {
     return asArray(changes).map(change => pastChange(asMap(change, ['generation', 'kind', 'envelope?'])))
   }
 
+  /** Counts by name, for the owner of the home. */
   async figures(): Promise<{ readonly [name: string]: number }> {
     const { figures } = await this.#ask({ op: 'figures' })
     const named = Object.entries(asMap(figures, Object.keys(Object(figures))))
@@ -143,10 +149,16 @@ export class StateClient {
   async #ask(request: CborMap): Promise<CborMap> {
     if (this.#broken !== undefined) throw this.#broken
     const id = ++this.#id
+    const frame = encodeFrame({ id, ...request })
+    if (frame.length > 4 + protocolLimits.frameBytesMax)
+      throw new StateError(
+        'E2BIG',
+        `a request is at most ${protocolLimits.frameBytesMax} bytes: make smaller batches`,
+      )
     const answered = new Promise<CborMap>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
     })
-    this.#wire.write(encodeFrame({ id, ...request })).catch(error => this.#break(error))
+    this.#wire.write(frame).catch(error => this.#break(error))
     try {
       return await answered
     } catch (error) {

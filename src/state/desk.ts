@@ -8,11 +8,15 @@ import { judge, type Policy, type PolicyOperation } from './policy.ts'
 import { protocolLimits, type Request, type WireChange } from './protocol.ts'
 import type { Store } from './store.ts'
 
+/** What a page of paths or of the past may take, at most. */
+const listBytesMax = 320 * 1024
+
 /** Where one subject is answered: judged by the policy of the moment, done by the store, told to the audit trail. */
 export class Desk {
   readonly #store: Store
   readonly #policy: () => Policy | undefined
   readonly subject: string
+  #reading: Promise<void> = Promise.resolve()
 
   /** `subject` is empty for the owner of the home, who may do everything. */
   constructor(store: Store, subject: string, policy: () => Policy | undefined) {
@@ -34,7 +38,8 @@ export class Desk {
 
   /** How large the answer may become, in bytes. */
   weightOf(request: Request): number {
-    return request.op === 'get' ? this.#store.sizeOf(request.path) : 0
+    if (request.op === 'get') return this.#store.sizeOf(request.path)
+    return request.op === 'list' || request.op === 'history' ? listBytesMax : 0
   }
 
   /** @throws StateError */
@@ -53,17 +58,27 @@ export class Desk {
         return this.#list(request.prefix, request.after)
       case 'history': {
         this.#refuseUnlessAllowed('history', checkStatePath(request.path))
-        const changes = await this.#store.history(request.path)
+        const changes = await this.#oneByOne(() => this.#store.history(request.path))
         return { changes: changes.slice(-protocolLimits.historyMax).map(past) }
       }
       case 'figures':
         this.#refuseUnlessOwner()
-        return { figures: { ...this.#store.figures } }
+        return { figures: { ...this.#store.figures() } }
       case 'compact':
         this.#refuseUnlessOwner()
         await this.#store.compact()
         return {}
     }
+  }
+
+  /** The whole journal is read for it: a subject may ask for one at a time. */
+  #oneByOne<T>(read: () => Promise<T>): Promise<T> {
+    const turn = this.#reading.then(read)
+    this.#reading = turn.then(
+      () => {},
+      () => {},
+    )
+    return turn
   }
 
   async #change(changes: readonly WireChange[], deadlineMs: number | undefined): Promise<number> {
@@ -73,9 +88,7 @@ export class Desk {
     for (const change of changes) {
       checkStatePath(change.path)
       const operation = 'payload' in change ? 'put' : 'delete'
-      const rule = this.#judge(operation, change.path)
-      if (rule === undefined) throw this.#denied(operation, change.path)
-      rules.set(change.path, rule)
+      rules.set(change.path, this.#allowed(operation, change.path))
       if (!('payload' in change)) {
         wanted.push({ delete: change.path })
         continue
@@ -98,35 +111,28 @@ export class Desk {
     if (!prefix.startsWith(statePrefix))
       throw new StateError('EINVAL', `prefixes begin with ${statePrefix}: ${prefix.slice(0, 255)}`)
     this.#refuseUnlessAllowed('list', prefix)
-    const paths = this.#store.list(prefix).filter(path => path > after)
-    return {
-      paths: paths.slice(0, protocolLimits.pathsMax),
-      more: paths.length > protocolLimits.pathsMax,
-    }
+    const paths = this.#store.list(prefix, after, protocolLimits.pathsMax + 1)
+    const more = paths.length > protocolLimits.pathsMax
+    return { paths: paths.slice(0, protocolLimits.pathsMax), more }
   }
 
   #refuseUnlessOwner(): void {
     if (this.subject !== '') throw new StateError('EPERM', 'only the owner of the home may ask this')
   }
 
-  /** Reads are told whatever the answer. */
-  #refuseUnlessAllowed(operation: PolicyOperation & ('get' | 'list' | 'history'), path: string): void {
-    const rule = this.#judge(operation, path)
-    if (rule === undefined) throw this.#denied(operation, path)
-    if (this.subject !== '') this.#note(operation, 'allow', path, rule)
+  /** Reads are told whatever the answer. @throws StateError EPERM */
+  #refuseUnlessAllowed(operation: 'get' | 'list' | 'history', path: string): void {
+    const why = this.#allowed(operation, path)
+    if (this.subject !== '') this.#note(operation, 'allow', path, why)
   }
 
-  #judge(operation: PolicyOperation, path: string): string | undefined {
+  /** Why it is allowed. @throws StateError EPERM, which is told */
+  #allowed(operation: PolicyOperation, path: string): string {
     if (this.subject === '') return 'owner'
     const verdict = judge(this.#policy(), this.subject, operation, path)
-    return verdict.allowed ? `rule ${verdict.rule}` : undefined
-  }
-
-  #denied(operation: PolicyOperation, path: string): StateError {
-    const verdict = judge(this.#policy(), this.subject, operation, path)
-    const reason = verdict.allowed ? '' : verdict.reason
-    this.#note(operation, 'deny', path, reason)
-    return new StateError('EPERM', `${this.subject} may not ${operation} this: ${reason}`)
+    if (verdict.allowed) return `rule ${verdict.rule}`
+    this.#note(operation, 'deny', path, verdict.reason)
+    throw new StateError('EPERM', `${this.subject} may not ${operation} this: ${verdict.reason}`)
   }
 
   #note(action: PolicyOperation, decision: 'allow' | 'deny', path: string, reason: string): void {

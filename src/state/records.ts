@@ -4,6 +4,7 @@ import { type Block, openRecord, openSecretRecord, type Placed, type ScopeTag } 
 import { type Envelope, verify } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
 import { ownPrefix } from './path.ts'
+import { PathIndex } from './path-index.ts'
 import type { Location } from './segment.ts'
 
 /** A live record: which record it is of which block of which group. */
@@ -33,6 +34,7 @@ const overheadBytes = 16
 /** The live records of a journal: what each path holds now, opened on demand. */
 export class Records {
   readonly #entries = new Map<string, Entry>()
+  readonly #paths = new PathIndex()
   #liveBytes = 0
   /** Those of the product itself. */
   #own = 0
@@ -55,7 +57,10 @@ export class Records {
         const { path, block, index, length, generation: first } = record
         const before = this.#entries.get(path)
         if (before !== undefined) before.group.live.count--
-        else if (path.startsWith(ownPrefix)) this.#own++
+        else {
+          if (path.startsWith(ownPrefix)) this.#own++
+          this.#paths.add(path)
+        }
         live.count++
         this.#liveBytes += length - (before === undefined ? -overheadBytes - path.length : before.length)
         this.#entries.set(path, { group, block, index, length, generation: first })
@@ -121,11 +126,9 @@ export class Records {
     return this.#entries.get(path)?.length ?? 0
   }
 
-  /** Paths under a prefix in byte order. */
-  list(prefix: string): string[] {
-    const paths: string[] = []
-    for (const path of this.#entries.keys()) if (path.startsWith(prefix)) paths.push(path)
-    return paths.sort()
+  /** Paths under a prefix in byte order: those behind `after`, at most `max`. */
+  list(prefix: string, after = '', max: number = Number.POSITIVE_INFINITY): string[] {
+    return this.#paths.list(() => this.#entries.keys(), prefix, after, max)
   }
 
   /** @throws StateError ENOENT, EINTEGRITY */
@@ -167,6 +170,7 @@ export class Records {
     if (entry === undefined) return
     entry.group.live.count--
     if (path.startsWith(ownPrefix)) this.#own--
+    this.#paths.remove(path)
     this.#liveBytes -= entry.length + overheadBytes + path.length
     this.#entries.delete(path)
   }

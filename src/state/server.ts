@@ -14,6 +14,9 @@ const largeFramesMax = 4
 const heldBytesMax = 4 * 1024 * 1024
 const patienceMs = 10_000
 const sliceBytes = 64 * 1024
+/** How long what was begun may take once the server is to end, and how long a client may take to hear of its own end. */
+const drainMs = 5_000
+const goodbyeMs = 1_000
 
 /** Serves one subject's connections: docs/spec/stated.md. */
 export class SubjectServer {
@@ -47,7 +50,11 @@ export class SubjectServer {
   async drain(): Promise<void> {
     this.#draining = true
     for (const connection of this.#connections.keys()) connection.stop()
+    const giveUp = this.#clock.after(drainMs, () => {
+      for (const connection of this.#connections.keys()) connection.abort()
+    })
     await Promise.all(this.#connections.values())
+    giveUp()
   }
 }
 
@@ -78,6 +85,11 @@ class Connection {
     this.#stop?.()
   }
 
+  abort(): void {
+    this.#wire.abort()
+    this.#stop?.()
+  }
+
   /** Never fails: what goes wrong with one connection ends that one. */
   async serve(): Promise<void> {
     try {
@@ -96,7 +108,9 @@ class Connection {
       if (error instanceof BytesError) await this.#refuse(error)
       else if (!(error instanceof WireError)) throw error
     } finally {
+      // What the other end still sends is not waited for: it may send for ever.
       this.#wire.close()
+      this.#clock.after(goodbyeMs, () => this.#wire.abort())
     }
   }
 

@@ -5,7 +5,7 @@ import type { Log } from '../host/log.ts'
 import type { Mark } from '../mark/mark.ts'
 import { Admission } from './admission.ts'
 import { type AuditEntry, auditBytes } from './audit.ts'
-import { type AuditTrail, linesOf } from './audit-trail.ts'
+import { type AuditTrail, auditLines } from './audit-trail.ts'
 import { type Operation, operationBytes } from './block.ts'
 import type { Budgets } from './budget.ts'
 import { type Change, type CommitOptions, entriesOf } from './change.ts'
@@ -89,7 +89,7 @@ export class Store {
   }
 
   /** What the store takes up and how it fares. */
-  get figures(): Figures {
+  figures(): Figures {
     return figuresOf(this.#parts, this.#slow)
   }
 
@@ -180,7 +180,7 @@ export class Store {
 
   /** What the audit trail has, oldest first. @throws StateError EINTEGRITY */
   async *audit(): AsyncGenerator<string> {
-    yield* linesOf(this.#parts.records)
+    yield* auditLines(this.#parts.records)
   }
 
   /**
@@ -216,8 +216,9 @@ export class Store {
     return this.#parts.records.has(path)
   }
 
-  list(prefix: string): string[] {
-    return this.#parts.records.list(prefix)
+  /** Paths that begin with `prefix`, in byte order: those behind `after`, at most `max`. */
+  list(prefix: string, after = '', max: number = Number.POSITIVE_INFINITY): string[] {
+    return this.#parts.records.list(prefix, after, max)
   }
 
   /** Makes a scope if there is none of that name: its records can be destroyed together, later. */

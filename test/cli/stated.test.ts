@@ -133,3 +133,67 @@ test('with subjects and no place for their sockets it says what to do', async t 
   assert.equal(code, 2)
   assert.match(stderr, /--sockets/)
 })
+
+test('whatever one subject does with its directory, the others are served, and the policy is in force', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  const two = (version: number, prefix: string) =>
+    policy(version, prefix, { app: { uid: isRoot ? 12345 : uid + 1 } })
+  if (!isRoot) return
+  fs.mkdirSync(scene.path('run/app/state.sock/in the way'), { recursive: true })
+  fs.writeFileSync(scene.path('policy.json'), two(1, '/state/boot/'))
+  const daemon = scene.start([
+    'stated',
+    '--home',
+    'h',
+    '--policy',
+    'policy.json',
+    '--sockets',
+    'run',
+    '--log',
+  ])
+  await daemon.line(/^statefsd/m)
+  await daemon.line(/stated\/unserved.*app/)
+  const boot = await client(scene.path('run/boot/state.sock'))
+  await boot.putAtomic('/state/boot/a', Buffer.from('x'))
+  fs.writeFileSync(scene.path('policy.json'), two(2, '/state/kernel/'))
+  daemon.child.kill('SIGHUP')
+  await daemon.line(/stated\/reloaded/)
+  await assert.rejects(boot.putAtomic('/state/boot/a', Buffer.from('y')), coded('EPERM'))
+  fs.rmSync(scene.path('run/app/state.sock'), { recursive: true })
+  // A link in the place of its directory is not followed.
+  fs.rmSync(scene.path('run/app'), { recursive: true })
+  fs.mkdirSync(scene.path('elsewhere'), { mode: 0o755 })
+  fs.symlinkSync(scene.path('elsewhere'), scene.path('run/app'))
+  daemon.child.kill('SIGHUP')
+  await daemon.line(/stated\/reloaded[\s\S]*stated\/reloaded/)
+  assert.equal(fs.statSync(scene.path('elsewhere')).uid, 0)
+  // A subject of another user is another subject.
+  fs.rmSync(scene.path('run/app'))
+  fs.writeFileSync(scene.path('policy.json'), policy(3, '/state/kernel/', { app: { uid: 12346 } }))
+  daemon.child.kill('SIGHUP')
+  await daemon.line(/stated\/reloaded[\s\S]*stated\/reloaded[\s\S]*stated\/reloaded/)
+  assert.equal(fs.statSync(scene.path('run/app/state.sock')).uid, 12346)
+  // A client that goes on sending does not keep it from ending.
+  const wire = await connectUnix(scene.path('run/boot/state.sock'))
+  const drip = setInterval(() => void wire.write(Uint8Array.of(0)).catch(() => {}), 100)
+  const from = Date.now()
+  const ended = await daemon.kill('SIGTERM')
+  clearInterval(drip)
+  wire.abort()
+  assert.equal(ended.code, 0, ended.stderr)
+  assert.ok(Date.now() - from < 15_000)
+})
+
+test('sockets are not made where others may write', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  fs.mkdirSync(scene.path('run'))
+  fs.chmodSync(scene.path('run'), 0o777)
+  fs.writeFileSync(scene.path('policy.json'), policy(1, '/state/boot/'))
+  const daemon = scene.start(['stated', '--home', 'h', '--policy', 'policy.json', '--sockets', 'run'])
+  await daemon.line(/boot is not served: .*others may write there/)
+  assert.equal((await daemon.kill('SIGTERM')).code, 0)
+})

@@ -104,7 +104,7 @@ test('what is more than may wait is dropped, counted, and the number told', asyn
     const all = await told(store)
     assert.equal(all[0], 'dropped 15')
     assert.ok(all.length < 10 && all.at(-1)?.startsWith('put allow'), 'a group takes a bounded part of them')
-    assert.equal(store.figures.auditDropped, 15)
+    assert.equal(store.figures().auditDropped, 15)
   })
   await withStore(home, async store => {
     const all = await told(store)

@@ -42,7 +42,7 @@ test('puts and deletes without end keep the journal bounded, and what is live st
   await withStore(home, async store => {
     for (let i = 0; i < 40; i++) await store.putAtomic(`/state/still/${i}`, bytesOf(`still ${i}`))
     let most = 0
-    const bound = () => 3 * (store.figures.liveBytes + limits.segmentBytesMax) + 2 * limits.segmentBytesMax
+    const bound = () => 3 * (store.figures().liveBytes + limits.segmentBytesMax) + 2 * limits.segmentBytesMax
     for (let round = 0; round < 30; round++) {
       await putMany(store, 20, 2000)
       await store.delete(`/state/${round % 10}`)

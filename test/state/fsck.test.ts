@@ -122,7 +122,7 @@ test('a whole home is clean, and a look writes nothing: not a byte, not a time',
   assert.equal(report.segments, segmentFiles(place.home).length)
   await withStore(place.home, async store => {
     assert.equal(report.groups, store.mark.number)
-    assert.equal(report.records, store.figures.records)
+    assert.equal(report.records, store.figures().records)
   })
   const dirty = await lived(t)
   fs.writeFileSync(join(dirty.home, 'segments', '00000009.seg.new'), 'half', { mode: 0o600 })

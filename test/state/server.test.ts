@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import fc from 'fast-check'
 import { encodeCbor } from '../../src/bytes/cbor.ts'
 import { connectUnix, listenUnix } from '../../src/node/unix.ts'
 import { StateClient } from '../../src/state/client.ts'
@@ -10,6 +11,7 @@ import { Desk } from '../../src/state/desk.ts'
 import { openEnvelope, wrap } from '../../src/state/envelope.ts'
 import { StateError } from '../../src/state/error.ts'
 import { openHome } from '../../src/state/home.ts'
+import { PathIndex } from '../../src/state/path-index.ts'
 import { type Policy, policyOf } from '../../src/state/policy.ts'
 import { decodeAnswer, encodeFrame, Frames, protocolLimits } from '../../src/state/protocol.ts'
 import { SubjectServer } from '../../src/state/server.ts'
@@ -128,7 +130,7 @@ test('a list of any length comes in pages', async t => {
     Array.from({ length: 500 }, (_, i) => ({ put: `/state/${from + i}`, payload: bytesOf('x') }))
   for (let from = 0; from < 2500; from += 500) await store.commit(changes(from))
   assert.deepEqual(await owner.list('/state/'), store.list('/state/'))
-  assert.equal((await owner.figures()).records, store.figures.records)
+  assert.equal((await owner.figures()).records, store.figures().records)
   await owner.compact()
 })
 
@@ -364,4 +366,45 @@ test('frames come out as they went in, however they are cut', () => {
   }
   assert.equal(openEnvelope(wrap(bytesOf('x'), { subject: 's', purpose: '', at: 1 })).size, 1)
   assert.ok(protocolLimits.frameBytesMax > 2 * 1024 * 1024)
+})
+
+test('a request that is too large is refused before it is sent, and the client goes on', async t => {
+  const { client } = await served(t, 'boot')
+  const boot = await client()
+  await assert.rejects(boot.putAtomic('/state/boot/a', new Uint8Array(3_000_000)), coded('E2BIG'))
+  const large = Array.from({ length: 3 }, (_, i) => ({
+    put: `/state/boot/${i}`,
+    payload: new Uint8Array(1_000_000),
+  }))
+  await assert.rejects(boot.commit(large), coded('E2BIG'))
+  await boot.putAtomic('/state/boot/a', bytesOf('x'))
+})
+
+test('whatever comes and goes, a listing is what a search through everything finds', () => {
+  const path = fc.string({ unit: fc.constantFrom('a', 'b', '/'), minLength: 1, maxLength: 4 })
+  const step = fc.oneof(
+    fc.record({ add: path }),
+    fc.record({ remove: path }),
+    fc.record({ list: path, after: path, max: fc.integer({ min: 1, max: 5 }) }),
+  )
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), steps => {
+      const index = new PathIndex()
+      const model = new Set<string>()
+      for (const one of steps) {
+        if ('add' in one) {
+          if (!model.has(one.add)) index.add(one.add)
+          model.add(one.add)
+        } else if ('remove' in one) {
+          if (model.delete(one.remove)) index.remove(one.remove)
+        } else {
+          const expected = [...model].sort().filter(each => each.startsWith(one.list) && each > one.after)
+          assert.deepEqual(
+            index.list(() => model, one.list, one.after, one.max),
+            expected.slice(0, one.max),
+          )
+        }
+      }
+    }),
+  )
 })
