@@ -61,7 +61,7 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'state/EBUSY': { exit: 'failed', hint: again },
   'state/EDAEMON': {
     exit: 'unreachable',
-    hint: 'see that the process that holds the home runs, then try again',
+    hint: 'see that the process that holds the home runs, and whether the change is there, then try again',
   },
   'state/EDEADLINE': { exit: 'failed', hint: 'look whether it took effect, then try again' },
   'state/ENOENT': { exit: 'failed', hint: 'pawl peer list and pawl state list show what there is' },

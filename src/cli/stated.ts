@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Log } from '../host/log.ts'
-import { WireError } from '../host/wire.ts'
+import { type Wire, WireError } from '../host/wire.ts'
 import { realClock } from '../node/clock.ts'
 import { ownUid } from '../node/permissions.ts'
 import { notifyReady, passedDescriptors } from '../node/systemd.ts'
@@ -108,6 +108,8 @@ class Subjects {
   readonly #served = new Map<string, Served>()
   readonly #ending = new Set<Promise<void>>()
   readonly #passed = passedDescriptors()
+  /** Of passed descriptors: they can be listened on once, so they are kept while their subject comes and goes. */
+  readonly #kept = new Map<string, UnixListener>()
   #policy: Policy | undefined
 
   constructor(given: Given, store: Store, log: Log, directory: string | undefined) {
@@ -137,7 +139,7 @@ class Subjects {
 
   async close(): Promise<void> {
     for (const name of [...this.#served.keys()]) this.#end(name)
-    await Promise.all(this.#ending)
+    await Promise.all([...this.#ending, ...[...this.#kept.values()].map(listener => listener.close())])
   }
 
   /** What no policy can change: whoever may not make the socket never could. */
@@ -169,7 +171,7 @@ class Subjects {
               ...options,
               staging,
             })
-          : await listenDescriptor(fd, `fd:${fd}`, accept, options)
+          : await this.#listenOn(fd, name)
       this.#served.set(name, { uid, server, listener })
     } catch (error) {
       if (!(error instanceof WireError)) throw error
@@ -180,6 +182,18 @@ class Subjects {
         message,
       })
     }
+  }
+
+  async #listenOn(fd: number, name: string): Promise<UnixListener> {
+    const accept = (wire: Wire): void => {
+      const served = this.#served.get(name)
+      if (served === undefined) wire.abort()
+      else served.server.accept(wire)
+    }
+    const options = { log: this.#log, connectionsMax: acceptedMax }
+    const kept = this.#kept.get(name) ?? (await listenDescriptor(fd, `fd:${fd}`, accept, options))
+    this.#kept.set(name, kept)
+    return { path: kept.path, close: async () => {} }
   }
 
   /** Not waited for: a subject that is gone keeps nobody from what comes next. */

@@ -79,7 +79,12 @@ export async function listenUnix(
   return {
     path,
     async close() {
-      fs.rmSync(path, { force: true })
+      try {
+        fs.unlinkSync(path)
+      } catch (error) {
+        // Whoever may write there has put something else there, or taken it away.
+        options.log?.event('wire/socket-gone', { path, errno: errnoOf(error) ?? 'failed' })
+      }
       await new Promise<void>(resolve => server.close(() => resolve()))
     },
   }

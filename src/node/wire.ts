@@ -47,7 +47,9 @@ export class SocketWire implements Wire {
     this.#socket = socket
     this.#closingMs = closingMs
     this.#isTcp = socket.remoteAddress !== undefined
-    this.remote = placeOf(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
+    this.remote = this.#isTcp
+      ? placeOf(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
+      : 'its socket'
     socket.setNoDelay(true)
     socket.setKeepAlive(true, probeAfterMs) // a peer that lost its power says nothing
     socket.on('data', chunk => this.#arrived(chunk))

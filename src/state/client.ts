@@ -15,6 +15,9 @@ export type ClientChange =
 
 export type ClientOptions = { readonly deadlineMs?: number }
 
+/** How long a process that holds a home may take to say so: one that is stopped never does. */
+const greetingMs = 10_000
+
 type Waiting = { readonly resolve: (answer: CborMap) => void; readonly reject: (error: unknown) => void }
 
 /**
@@ -46,6 +49,11 @@ export class StateClient {
   /** @throws StateError EDAEMON if what is there is no such server, or goes away */
   static async open(wire: Wire, clock: Clock): Promise<StateClient> {
     const frames = new Frames()
+    let isLate = false
+    const giveUp = clock.after(greetingMs, () => {
+      isLate = true
+      wire.abort()
+    })
     try {
       const frame = await nextFrame(wire, frames)
       if (frame === undefined) throw new WireError('lost', 'it closed the connection')
@@ -56,7 +64,9 @@ export class StateClient {
       return new StateClient(wire, clock, frames, greeting)
     } catch (error) {
       wire.abort()
-      throw asDaemonError(error)
+      throw asDaemonError(isLate ? new WireError('lost', `no word from it in ${greetingMs / 1000} s`) : error)
+    } finally {
+      giveUp()
     }
   }
 
@@ -212,8 +222,6 @@ function pastChange({ generation, kind, envelope }: CborMap): PastChange {
 function asDaemonError(error: unknown): StateError {
   if (error instanceof StateError) return error
   const why = error instanceof Error ? error.message : 'failed'
-  return new StateError('EDAEMON', `the process that holds the home: ${why}`, {
-    cause: error,
-    outcome: 'unknown',
-  })
+  const message = `the process that holds the home: ${why}; a change that was under way may have taken effect`
+  return new StateError('EDAEMON', message, { cause: error, outcome: 'unknown' })
 }

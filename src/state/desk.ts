@@ -42,8 +42,8 @@ export class Desk {
     return request.op === 'list' || request.op === 'history' ? listBytesMax : 0
   }
 
-  /** @throws StateError */
-  async answer(request: Request): Promise<CborMap> {
+  /** `isWanted`: whether who asked is still there. @throws StateError */
+  async answer(request: Request, isWanted: () => boolean = () => true): Promise<CborMap> {
     switch (request.op) {
       case 'change':
         return { generation: await this.#change(request.changes, request.deadline) }
@@ -58,7 +58,7 @@ export class Desk {
         return this.#list(request.prefix, request.after)
       case 'history': {
         this.#refuseUnlessAllowed('history', checkStatePath(request.path))
-        const changes = await this.#oneByOne(() => this.#store.history(request.path))
+        const changes = await this.#oneByOne(isWanted, () => this.#store.history(request.path))
         return { changes: changes.slice(-protocolLimits.historyMax).map(past) }
       }
       case 'figures':
@@ -72,8 +72,11 @@ export class Desk {
   }
 
   /** The whole journal is read for it: a subject may ask for one at a time. */
-  #oneByOne<T>(read: () => Promise<T>): Promise<T> {
-    const turn = this.#reading.then(read)
+  #oneByOne<T>(isWanted: () => boolean, read: () => Promise<T>): Promise<T> {
+    const turn = this.#reading.then(() => {
+      if (!isWanted()) throw new StateError('EDAEMON', 'who asked is gone')
+      return read()
+    })
     this.#reading = turn.then(
       () => {},
       () => {},
@@ -136,7 +139,13 @@ export class Desk {
   }
 
   #note(action: PolicyOperation, decision: 'allow' | 'deny', path: string, reason: string): void {
-    this.#store.note({ action, decision, path: path.slice(0, 255), reason, subject: this.subject })
+    this.#store.note({
+      action,
+      decision,
+      path: path.slice(0, 255).toWellFormed(),
+      reason,
+      subject: this.subject,
+    })
   }
 }
 

@@ -125,17 +125,21 @@ export class Journal {
         offset += group.length
       }
       // Segments that an earlier open made and that now hold nothing.
-      for (const { header: old } of replayed.segments)
-        if (old.before.size >= before.size) await disk.unlink(segmentPath(directory, old.number))
+      for (const { header: old, length: read } of replayed.segments)
+        if (read !== undefined && old.before.size >= before.size)
+          await disk.unlink(segmentPath(directory, old.number))
       while ((segments.at(-1)?.before ?? -1) >= before.size) segments.pop()
       segments.push({ number, before: before.size, length: made.end })
       length = made.length
     } else {
       const last = segments.at(-1)
       if (last !== undefined) last.length = replayed.end.offset
-      // Whoever made the newest segment may have been killed before its name was durable.
-      await disk.syncDirectory(directory)
     }
+    // What is superseded must be gone before that which supersedes it is: else it would be taken for what is missing.
+    for (const { header: old, length: read } of replayed.segments)
+      if (read === undefined) await disk.unlink(segmentPath(directory, old.number))
+    // Also, whoever made the newest segment may have been killed before its name was durable.
+    await disk.syncDirectory(directory)
     const newest = segments.at(-1)
     if (newest === undefined) throw new TypeError('a journal has a segment')
     const reserve = await Reserve.find(disk, directory)
@@ -200,6 +204,8 @@ export class Journal {
 
   /** Starts the next segment, so that all older ones can be given up. @throws DiskError `full` */
   async roll(before: Frontier): Promise<void> {
+    // An empty one is as good as a new one, and two that begin alike would be one too many.
+    if (!this.#leaving && this.#newest.length === segmentHeaderBytes) return
     await this.#ahead
     if (this.#aheadFailure !== undefined) throw this.#aheadFailure
     return this.#withReserve(0, 'all', () => this.#roll(before))

@@ -135,14 +135,16 @@ export function decodeAnswer(frame: Uint8Array): {
 
 const answerKeys = ['generation?', 'envelope?', 'payload?', 'paths?', 'more?', 'changes?', 'figures?']
 
-/** Cuts a stream into frames; what is incomplete is kept, and counted by what has come, not by what was claimed. */
+/** Cuts a stream into frames; what is incomplete takes up at most twice what has come, whatever length was claimed. */
 export class Frames {
-  readonly #parts: Uint8Array[] = []
-  #have = 0
+  #bytes: Uint8Array = new Uint8Array(0)
+  /** What has come and is not taken yet lies here. */
+  #start = 0
+  #end = 0
   #want: number | undefined
 
   get isBegun(): boolean {
-    return this.#have > 0 || this.#want !== undefined
+    return this.#end > this.#start || this.#want !== undefined
   }
 
   /** How long the frame is that has begun; `undefined` until its length is there. */
@@ -151,41 +153,43 @@ export class Frames {
   }
 
   push(bytes: Uint8Array): void {
-    if (bytes.length === 0) return
-    this.#parts.push(bytes)
-    this.#have += bytes.length
+    const have = this.#end - this.#start
+    if (this.#end + bytes.length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(have + bytes.length, Math.min(2 * have, frameMax)))
+      larger.set(this.#bytes.subarray(this.#start, this.#end))
+      this.#bytes = larger
+      this.#start = 0
+      this.#end = have
+    }
+    this.#bytes.set(bytes, this.#end)
+    this.#end += bytes.length
   }
 
   /** The next whole frame. @throws BytesError if it is longer than a frame may be */
   next(): Uint8Array | undefined {
     if (this.#want === undefined) {
-      if (this.#have < 4) return undefined
       const head = this.#take(4)
+      if (head === undefined) return undefined
       this.#want = new DataView(head.buffer, head.byteOffset, 4).getUint32(0)
       if (this.#want > protocolLimits.frameBytesMax) throw new BytesError('a frame over its bound')
     }
-    if (this.#have < this.#want) return undefined
     const frame = this.#take(this.#want)
-    this.#want = undefined
+    if (frame !== undefined) this.#want = undefined
     return frame
   }
 
-  #take(length: number): Uint8Array {
-    const [first] = this.#parts
-    this.#have -= length
-    if (first !== undefined && first.length >= length) {
-      if (first.length === length) this.#parts.shift()
-      else this.#parts[0] = first.subarray(length)
-      return first.subarray(0, length)
-    }
-    const taken = new Uint8Array(length)
-    for (let at = 0; at < length; ) {
-      const part = this.#parts.shift() ?? new Uint8Array(0)
-      const used = part.subarray(0, length - at)
-      taken.set(used, at)
-      at += used.length
-      if (used.length < part.length) this.#parts.unshift(part.subarray(used.length))
+  #take(length: number): Uint8Array | undefined {
+    if (this.#end - this.#start < length) return undefined
+    const taken = this.#bytes.subarray(this.#start, this.#start + length)
+    this.#start += length
+    // What was taken is the taker's: it is never written over.
+    if (this.#start === this.#end) {
+      this.#bytes = new Uint8Array(0)
+      this.#start = 0
+      this.#end = 0
     }
     return taken
   }
 }
+
+const frameMax = protocolLimits.frameBytesMax + 4

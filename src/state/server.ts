@@ -67,6 +67,9 @@ class Connection {
   readonly #stopped: Promise<undefined>
   #stop: (() => void) | undefined
   readonly #working = new Set<Promise<void>>()
+  readonly #ids = new Set<number>()
+  #isGone = false
+  readonly #isWanted = (): boolean => !this.#isGone
   #heldBytes = 0
   #freed: (() => void) | undefined
   #sending: Promise<void> = Promise.resolve()
@@ -86,6 +89,7 @@ class Connection {
   }
 
   abort(): void {
+    this.#isGone = true
     this.#wire.abort()
     this.#stop?.()
   }
@@ -100,7 +104,8 @@ class Connection {
         const { id, request } = decodeRequest(frame)
         const weight = frame.length + this.#desk.weightOf(request)
         await this.#room(weight)
-        this.#work(weight, async () => ({ id, ok: await this.#desk.answer(request) }), id)
+        if (this.#ids.has(id)) throw new BytesError('two requests of one number')
+        this.#work(weight, async () => ({ id, ok: await this.#desk.answer(request, this.#isWanted) }), id)
       }
       await Promise.all(this.#working)
       await this.#sending
@@ -108,6 +113,7 @@ class Connection {
       if (error instanceof BytesError) await this.#refuse(error)
       else if (!(error instanceof WireError)) throw error
     } finally {
+      this.#isGone = true
       // What the other end still sends is not waited for: it may send for ever.
       this.#wire.close()
       this.#clock.after(goodbyeMs, () => this.#wire.abort())
@@ -132,7 +138,7 @@ class Connection {
           await this.#largeFrames.take()
           holdsTurn = true
         }
-        if (this.#frames.isBegun) giveUp ??= this.#clock.after(patienceMs, () => this.#wire.abort())
+        if (this.#frames.isBegun) giveUp ??= this.#clock.after(patienceMs, () => this.abort())
         const bytes = await Promise.race([this.#wire.read(), this.#stopped])
         if (bytes === undefined) return undefined
         this.#frames.push(bytes)
@@ -156,12 +162,14 @@ class Connection {
 
   #work(weight: number, answer: () => Promise<CborMap>, id: number): void {
     this.#heldBytes += weight
+    this.#ids.add(id)
     const work = answer()
       .then(encodeFrame, error => encodeFailure(id, asStateError(error)))
       .then(frame => this.#send(frame))
-      .catch(() => this.#wire.abort())
+      .catch(() => this.abort())
       .finally(() => {
         this.#heldBytes -= weight
+        this.#ids.delete(id)
         this.#working.delete(work)
         this.#freed?.()
       })
@@ -171,7 +179,7 @@ class Connection {
   #send(frame: Uint8Array): Promise<void> {
     this.#sending = this.#sending.then(async () => {
       for (let at = 0; at < frame.length; at += sliceBytes) {
-        const giveUp = this.#clock.after(patienceMs, () => this.#wire.abort())
+        const giveUp = this.#clock.after(patienceMs, () => this.abort())
         try {
           await this.#wire.write(frame.subarray(at, at + sliceBytes))
         } finally {
