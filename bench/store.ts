@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createCipheriv, createHash, createHmac } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -159,6 +159,37 @@ async function manyWriters(directory: string): Promise<void> {
   const against = 'node:sqlite, transactions of 64 with SHA-256, chain hash and audit row'
   await compare({ ...bench, against, ours, theirs: sqlite })
   await compare({ ...bench, against: 'lmdb, flushed, bare', ours, theirs: lmdb })
+  const floor = async () => bareGroups(directory, each)
+  const against64 = 'the same hashing, sealing and durable writes and nothing else'
+  await compare({ ...bench, against: against64, ours, theirs: floor })
+}
+
+/** What 64 puts at once cannot do without: a digest of each payload, one MAC, seal, digest and write of all, a mark. */
+async function bareGroups(directory: string, groups: number): Promise<number> {
+  const { O_RDWR, O_CREAT, O_DSYNC } = fs.constants
+  const open = (name: string) => fs.openSync(path.join(directory, name), O_RDWR | O_CREAT | O_DSYNC)
+  const [journal, mark] = [open(`bare-groups-${Math.random()}`), open('bare-groups-mark')]
+  const plain = new Uint8Array(writers * 1300)
+  const size = Math.ceil(plain.length / 4096) * 4096
+  fs.writeSync(journal, new Uint8Array(groups * size), 0, groups * size, 0)
+  fs.writeSync(mark, new Uint8Array(8192), 0, 8192, 0)
+  const key = new Uint8Array(32)
+  const figure = await rate(groups * writers, () => {
+    for (let i = 0; i < groups; i++) {
+      for (let writer = 0; writer < writers; writer++) createHash('sha256').update(payload).digest()
+      const tag = createHmac('sha256', key).update(plain).digest()
+      const cipher = createCipheriv('aes-256-gcm', tag, tag.subarray(0, 12))
+      const group = Buffer.alloc(size)
+      cipher.update(plain).copy(group)
+      cipher.final()
+      createHash('sha256').update(group).digest()
+      fs.writeSync(journal, group, 0, size, i * size)
+      fs.writeSync(mark, group, 0, 4096, (i % 2) * 4096)
+    }
+  })
+  fs.closeSync(journal)
+  fs.closeSync(mark)
+  return figure
 }
 
 async function opening(directory: string): Promise<void> {
