@@ -113,6 +113,7 @@ export class Journal {
       if (length !== undefined) segments.push({ number: header.number, before: header.before.size, length })
     let { length } = replayed.end
     const moved: Location[] = []
+    const gone: number[] = []
     if (doubtful.length > 0 || !replayed.end.clean) {
       const number = replayed.end.segment + 1
       const before = doubtful[0]?.before ?? replayed.tree
@@ -126,8 +127,7 @@ export class Journal {
       }
       // Segments that an earlier open made and that now hold nothing.
       for (const { header: old, length: read } of replayed.segments)
-        if (read !== undefined && old.before.size >= before.size)
-          await disk.unlink(segmentPath(directory, old.number))
+        if (read !== undefined && old.before.size >= before.size) gone.push(old.number)
       while ((segments.at(-1)?.before ?? -1) >= before.size) segments.pop()
       segments.push({ number, before: before.size, length: made.end })
       length = made.length
@@ -137,9 +137,10 @@ export class Journal {
     }
     // What is superseded must be gone before that which supersedes it is: else it would be taken for what is missing.
     for (const { header: old, length: read } of replayed.segments)
-      if (read === undefined) await disk.unlink(segmentPath(directory, old.number))
+      if (read === undefined) gone.push(old.number)
+    for (const number of gone) await disk.unlink(segmentPath(directory, number))
     // Also, whoever made the newest segment may have been killed before its name was durable.
-    await disk.syncDirectory(directory)
+    if (gone.length > 0 || moved.length === 0) await disk.syncDirectory(directory)
     const newest = segments.at(-1)
     if (newest === undefined) throw new TypeError('a journal has a segment')
     const reserve = await Reserve.find(disk, directory)

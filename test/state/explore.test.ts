@@ -67,7 +67,7 @@ test('a crash of the recovery from a crash keeps it too', async () => {
 
 test('torn sectors of 512 bytes change nothing', async () => {
   const options = { keeper: 'file', depth: 1, sectorSize: 512, profiles: ['no-psow'] } as const
-  await exploreAll(slow ? histories(1) : [steps.slice(4, 5)], options)
+  await exploreAll(slow ? histories(1) : [steps.slice(0, 1)], options)
 })
 
 if (slow)
