@@ -21,7 +21,7 @@ const controlName = 'control.sock'
 export type Changeable = {
   putAtomic(path: string, payload: Uint8Array): Promise<number>
   delete(path: string): Promise<number>
-  list(prefix: string): string[] | Promise<string[]>
+  list(prefix: string, after?: string, max?: number): string[] | Promise<string[]>
   history(path: string): Promise<PastChange[]>
   compact(): Promise<void>
   figures(): { readonly journalBytes: number } | Promise<{ readonly [name: string]: number }>

@@ -10,7 +10,7 @@ import { answer, answerJson, size } from './output.ts'
 export const deleteRecord: Run = async given => {
   const path = checkStatePath(given.word(0))
   const generation = await changeHome(given, async home => {
-    if (!(await home.list(path)).includes(path)) throw new StateError('ENOENT', `nothing at ${path}`)
+    if (!(await home.list(path, '', 1)).includes(path)) throw new StateError('ENOENT', `nothing at ${path}`)
     return home.delete(path)
   })
   if (given.json) await answerJson({ path, generation })

@@ -125,15 +125,15 @@ export class StateClient {
     }
   }
 
-  async list(prefix: string): Promise<string[]> {
+  /** Paths that begin with `prefix`, in byte order: those behind `after`, at most `max`. */
+  async list(prefix: string, after = '', max: number = Number.POSITIVE_INFINITY): Promise<string[]> {
     const paths: string[] = []
-    for (let more = true; more; ) {
-      const after = paths.at(-1)
-      const answer = await this.#ask({ op: 'list', prefix, ...(after !== undefined && { after }) })
+    for (let more = true; more && paths.length < max; ) {
+      const answer = await this.#ask({ op: 'list', prefix, after: paths.at(-1) ?? after })
       for (const path of asArray(answer.paths)) paths.push(asText(path))
       more = answer.more === true
     }
-    return paths
+    return paths.slice(0, max)
   }
 
   async history(path: string): Promise<PastChange[]> {
