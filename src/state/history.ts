@@ -19,22 +19,37 @@ export type PastChange = {
  * Everything the journal still has of a path, oldest first. Compaction takes away what is overwritten and deleted.
  * @throws StateError EINTEGRITY
  */
-export async function historyOf(
-  path: string,
-  parts: {
-    readonly journal: Journal
-    readonly source: SegmentFiles
-    /** `undefined` for a scope that is gone. */
-    readonly scopeKey: (scope: ScopeTag) => Promise<Secret | undefined>
-    /** The last group that may be shown. */
-    readonly upTo: number
-  },
-): Promise<PastChange[]> {
+export async function historyOf(path: string, parts: HistoryParts): Promise<PastChange[]> {
+  for (let left = triesMax; ; left--) {
+    const oldest = parts.journal.segments[0]?.number
+    try {
+      return await walk(path, parts)
+    } catch (error) {
+      // What was given up while it was being read is not damaged: it is read where it is now.
+      await parts.journal.settled()
+      if (left === 1 || parts.journal.segments[0]?.number === oldest) throw error
+    }
+  }
+}
+
+const triesMax = 10
+
+export type HistoryParts = {
+  readonly journal: Journal
+  readonly source: SegmentFiles
+  /** `undefined` for a scope that is gone. */
+  readonly scopeKey: (scope: ScopeTag) => Promise<Secret | undefined>
+  /** The last group that may be shown. */
+  readonly upTo: () => number
+}
+
+async function walk(path: string, parts: HistoryParts): Promise<PastChange[]> {
   const found = new Map<number, PastChange>()
+  const upTo = parts.upTo()
   const source = new ReadAhead(parts.source)
   for (const segment of parts.journal.segments) {
     let at: Location = { segment: segment.number, offset: segmentHeaderBytes }
-    const last = Math.min(segment.after, parts.upTo)
+    const last = Math.min(segment.after, upTo)
     for (let generation = segment.before + 1; generation <= last; generation++) {
       const group = await groupAt(source, at, generation)
       for (const change of await changesIn(group, path, parts.scopeKey)) found.set(change.generation, change)
@@ -66,7 +81,9 @@ async function changesIn(
         const { envelope, payload } = openRecord(key, block, sealed, index)
         changes.push({ generation, kind: 'put', envelope: verify(envelope, payload) })
       } catch (error) {
-        throw stateError(error)
+        // Destroyed in the meantime: its key was wiped.
+        if ((await scopeKey(block.scope)) !== undefined) throw stateError(error)
+        changes.push({ generation, kind: 'destroyed' })
       }
   }
   return changes

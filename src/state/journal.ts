@@ -61,6 +61,7 @@ export class Journal {
   #ahead: Promise<void> | undefined
   /** Why that failed, but for a full disk. */
   #aheadFailure: unknown
+  #givingUp: Promise<void> = Promise.resolve()
   /** The length of the longest segment but the newest. */
   #longestOlder = 0
   /** The next segment may have its name already: nothing more may be appended to this one. */
@@ -277,7 +278,18 @@ export class Journal {
   }
 
   /** Unlinks the oldest segment, of which nothing is needed any more. One at a time, so that no crash leaves a gap. */
-  async giveUpOldest(): Promise<void> {
+  giveUpOldest(): Promise<void> {
+    const done = this.#giveUpOldest()
+    this.#givingUp = done.catch(() => {})
+    return done
+  }
+
+  /** Returns when no segment is half given up: `segments` is then what there is. */
+  settled(): Promise<void> {
+    return this.#givingUp
+  }
+
+  async #giveUpOldest(): Promise<void> {
     const [oldest] = this.#segments
     if (oldest === undefined || this.#segments.length === 1) throw new TypeError('the last segment stays')
     await this.#reads.forget(oldest.number)

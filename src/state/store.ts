@@ -273,7 +273,7 @@ export class Store {
       journal,
       source,
       scopeKey: async scope => (scopes.isLive(scope) ? (await scopes.key(scope)).key : undefined),
-      upTo: this.mark.number,
+      upTo: () => this.mark.number,
     })
   }
 

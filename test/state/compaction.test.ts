@@ -299,3 +299,29 @@ test('compactions that are killed as a segment gets its name leave nothing that 
   }
   assert.ok(segmentFiles(home).length <= 3, segmentFiles(home).join())
 })
+
+test('history beside compactions: what is read is given up under it, and found where it is now', async t => {
+  small(t, 2048)
+  const { home } = await freshHome(t)
+  await withStore(home, async store => {
+    const first = await store.putAtomic('/state/kept', bytesOf('kept'))
+    let running = true
+    const compacting = (async () => {
+      for (let i = 0; i < 12; i++) {
+        await putMany(store, 20, 3000)
+        await store.compact()
+      }
+      running = false
+    })()
+    let asked = 0
+    for (; running; asked++) {
+      const past = await store.history('/state/kept')
+      assert.deepEqual(
+        past.map(({ generation, kind }) => [generation, kind]),
+        [[first, 'put']],
+      )
+    }
+    await compacting
+    assert.ok(asked > 10, `${asked}`)
+  })
+})
