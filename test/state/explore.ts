@@ -150,7 +150,12 @@ export async function exploreHistory(
       acks.acknowledged = reached
       // What a crash left of a compaction must not trip the next ones.
       const last = history.at(-1)
-      if (options.plant === undefined && last !== undefined && 'compact' in last) {
+      if (
+        options.plant === undefined &&
+        options.keeper === 'file' &&
+        last !== undefined &&
+        'compact' in last
+      ) {
         await store.compact()
         await store.compact()
         await store.close()

@@ -510,7 +510,10 @@ test('beside another process what lies beyond the mark is not judged; repairing 
   await withStore(home, async store => {
     let done = false
     const writing = (async () => {
-      for (let i = 0; !done; i++) await store.putAtomic(`/state/w${i % 50}`, bytesOf(`${i}`.repeat(500)))
+      for (let i = 0; !done; i++) {
+        await store.putAtomic(`/state/w${i % 50}`, bytesOf(`${i}`.repeat(500)))
+        await new Promise(resolve => setTimeout(resolve, 1)) // both are in this process: the look has its turns
+      }
     })()
     for (let i = 0; i < 8; i++) await found(home, 'clean', 'IN_USE')
     done = true
