@@ -64,7 +64,8 @@ export class StateClient {
       return new StateClient(wire, clock, frames, greeting)
     } catch (error) {
       wire.abort()
-      throw asDaemonError(isLate ? new WireError('lost', `no word from it in ${greetingMs / 1000} s`) : error)
+      const late = new WireError('lost', `no word from it in ${greetingMs / 1000} s`)
+      throw asDaemonError(isLate ? late : error, false)
     } finally {
       giveUp()
     }
@@ -219,9 +220,13 @@ function pastChange({ generation, kind, envelope }: CborMap): PastChange {
   return { generation: asCount(generation), kind, ...(read !== undefined && { envelope: read }) }
 }
 
-function asDaemonError(error: unknown): StateError {
+/** `sent`: whether a change may have been asked for by then. */
+function asDaemonError(error: unknown, sent = true): StateError {
   if (error instanceof StateError) return error
   const why = error instanceof Error ? error.message : 'failed'
-  const message = `the process that holds the home: ${why}; a change that was under way may have taken effect`
-  return new StateError('EDAEMON', message, { cause: error, outcome: 'unknown' })
+  const doubt = sent ? '; a change that was under way may have taken effect' : ''
+  return new StateError('EDAEMON', `the process that holds the home: ${why}${doubt}`, {
+    cause: error,
+    outcome: sent ? 'unknown' : 'not applied',
+  })
 }
