@@ -240,8 +240,10 @@ export class Committer {
     for (const batch of this.#waiting) {
       bytes += batch.bytes
       records += batch.operations.length
-      if (count > 0 && (bytes > batchBytesMax || records > batchRecordsMax)) break
+      const isFull = bytes > batchBytesMax || records > batchRecordsMax
+      if (count > 0 && (isFull || batch.roll)) break
       count++
+      if (batch.roll) break // alone: if there is no room for a segment, nobody else is refused for it
     }
     return this.#drop(0, count)
   }
