@@ -21,6 +21,11 @@ export const daemonCommands: readonly Command[] = [
         flag: '--sockets DIR',
         about: 'where the sockets go; the first entry of RUNTIME_DIRECTORY without it',
       },
+      {
+        flag: '--audit-log FILE',
+        about:
+          'append the lines of the audit trail to FILE, too, as they are committed; what it cannot keep up with is counted there',
+      },
       home,
       anchor,
       log,

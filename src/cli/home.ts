@@ -10,7 +10,15 @@ import { realName, realPath } from '../node/path.ts'
 import { type Exposure, findExposure, quoted } from '../node/permissions.ts'
 import { listPeers, type Peer } from '../session/peers.ts'
 import { StateError } from '../state/error.ts'
-import { homeExists, locate, openHome, type Reader, readHome, type World } from '../state/home.ts'
+import {
+  homeExists,
+  locate,
+  type OpenOptions,
+  openHome,
+  type Reader,
+  readHome,
+  type World,
+} from '../state/home.ts'
 import type { Store } from '../state/store.ts'
 import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
 
@@ -58,9 +66,13 @@ export async function anchorBaseNamed(given: Given): Promise<string | undefined>
  * The home, open for writing: everything that can be wrong with it is found here, before any network.
  * @throws NoHomeError, ExposedError, HookError, StateError (ELOCKED while another process uses it)
  */
-export async function openOwnHome(given: Given, world: World = realWorld()): Promise<Store> {
+export async function openOwnHome(
+  given: Given,
+  world: World = realWorld(),
+  options: OpenOptions = {},
+): Promise<Store> {
   const { home, base } = await checkedHome(given)
-  const store = await openHome(world, home, base)
+  const store = await openHome(world, home, base, options)
   try {
     refuseHooksIn(store.config.profile, process.env)
   } catch (error) {

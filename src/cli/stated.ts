@@ -2,9 +2,11 @@ import { join } from 'node:path'
 import type { Log } from '../host/log.ts'
 import { type Wire, WireError } from '../host/wire.ts'
 import { realClock } from '../node/clock.ts'
+import { type LineSink, openLineSink } from '../node/line-sink.ts'
 import { ownUid } from '../node/permissions.ts'
 import { notifyReady, passedDescriptors } from '../node/systemd.ts'
 import { enterableBy, listenDescriptor, listenUnix, type UnixListener } from '../node/unix.ts'
+import { droppedLine } from '../state/audit.ts'
 import { Desk } from '../state/desk.ts'
 import type { Policy } from '../state/policy.ts'
 import { parsePolicy } from '../state/policy-file.ts'
@@ -14,7 +16,7 @@ import type { Store } from '../state/store.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import { acceptedMax, serveControl } from './control.ts'
 import type { Exit } from './exits.ts'
-import { homeNamed, named, openOwnHome } from './home.ts'
+import { homeNamed, named, openOwnHome, outputPath, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson } from './output.ts'
@@ -33,9 +35,17 @@ export const stated: Run = async given => {
   const stopped = new Promise<Exit>(resolve =>
     onInterruption(signal => resolve(signal === 'SIGTERM' ? 'done' : 'interrupted')),
   )
-  const store = await openOwnHome(given)
+  const sink = await auditSinkNamed(given)
+  const store = await openOwnHome(
+    given,
+    realWorld(),
+    sink && { auditSink: lines => sink.write(lines) },
+  ).catch(async error => {
+    await sink?.close()
+    throw error
+  })
   const log = logOf(given)
-  const ending: (() => Promise<void>)[] = [() => store.close()]
+  const ending: (() => Promise<void>)[] = [() => store.close(), async () => sink?.close()]
   try {
     const subjects = new Subjects(given, store, log, socketsNamed(given))
     ending.unshift(() => subjects.close())
@@ -91,6 +101,12 @@ function reloader(given: Given, subjects: Subjects, log: Log, file: string | und
       }
     })
   }
+}
+
+async function auditSinkNamed(given: Given): Promise<LineSink | undefined> {
+  const name = named(given, '--audit-log')
+  if (name === undefined) return undefined
+  return openLineSink(await outputPath(given, name), count => droppedLine(count, realClock.now()))
 }
 
 function socketsNamed(given: Given): string | undefined {

@@ -23,7 +23,12 @@ import { limits } from './limits.ts'
 import type { Records } from './records.ts'
 
 /** The entries of a group as one more operation of it; `taken` tells that the group is on its way. */
-export type Chunk = { readonly operation: Operation; readonly taken: () => void }
+export type Chunk = {
+  readonly operation: Operation
+  readonly taken: () => void
+  /** The group is durable and marked. */
+  readonly committed: () => void
+}
 
 /** How long what no change waits for waits for one. */
 const flushMs = 1000
@@ -32,6 +37,9 @@ const flushMs = 1000
 type KnownChunk = { readonly first: number; readonly bytes: number; readonly lines?: Uint8Array }
 
 type Own = { readonly put: string; readonly payload: Uint8Array } | { readonly delete: string }
+
+/** Hears of entries once they are committed, in their order. It must not fail, and nobody waits for it. */
+export type AuditSink = (lines: readonly string[]) => void
 
 /** What the trail asks of the store. */
 export type AuditHost = {
@@ -46,6 +54,7 @@ export class AuditTrail {
   readonly #records: Records
   readonly #clock: Clock
   #host: AuditHost | undefined
+  readonly #sink: AuditSink | undefined
   #cancelFlush: (() => void) | undefined
   /** How many entries there are. */
   #size: number
@@ -60,7 +69,15 @@ export class AuditTrail {
   #droppedInAll = 0
   #tidying: Promise<void> | undefined
 
-  private constructor(scope: ScopeKey, records: Records, clock: Clock, size: number, chunks: KnownChunk[]) {
+  private constructor(
+    scope: ScopeKey,
+    records: Records,
+    clock: Clock,
+    sink: AuditSink | undefined,
+    size: number,
+    chunks: KnownChunk[],
+  ) {
+    this.#sink = sink
     this.#scope = scope
     this.#records = records
     this.#clock = clock
@@ -70,17 +87,17 @@ export class AuditTrail {
   }
 
   /** Goes on behind the newest chunk. @throws StateError EINTEGRITY, BytesError */
-  static async open(scope: ScopeKey, records: Records, clock: Clock): Promise<AuditTrail> {
+  static async open(scope: ScopeKey, records: Records, clock: Clock, sink?: AuditSink): Promise<AuditTrail> {
     const chunks: KnownChunk[] = records.list(auditPrefix).map(path => {
       return { first: Number.parseInt(path.slice(auditPrefix.length), 16), bytes: records.lengthOf(path) }
     })
     const newest = chunks.at(-1)
     if (newest === undefined) {
       const { size } = await retained(records)
-      return new AuditTrail(scope, records, clock, size, chunks)
+      return new AuditTrail(scope, records, clock, sink, size, chunks)
     }
     const { first, lines } = decodeChunk((await records.get(chunkPath(newest.first))).payload)
-    return new AuditTrail(scope, records, clock, first + lines.length, chunks)
+    return new AuditTrail(scope, records, clock, sink, first + lines.length, chunks)
   }
 
   get size(): number {
@@ -139,7 +156,7 @@ export class AuditTrail {
       this.#chunks.push({ first, bytes: payload.length, ...(isSmall && { lines: text }) })
       this.#bytes += payload.length
     }
-    return { operation, taken }
+    return { operation, taken, committed: () => this.#sink?.(lines) }
   }
 
   /** Merges small chunks and drops old ones, beside everything else, when there are too many. */

@@ -4,7 +4,7 @@ import { DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import { describeMark, type Keeper, type Mark, MarkError, sameMark } from '../mark/mark.ts'
 import type { AuditEntry } from './audit.ts'
-import type { AuditTrail } from './audit-trail.ts'
+import type { AuditTrail, Chunk } from './audit-trail.ts'
 import type { Operation } from './block.ts'
 import { StateError, stateError } from './error.ts'
 import { type SealedGroup, sealGroup } from './group.ts'
@@ -209,7 +209,7 @@ export class Committer {
       chunk?.taken()
       await finishing
       this.#inFlight = operations
-      finishing = this.#finish(group, taken)
+      finishing = this.#finish(group, taken, chunk)
     }
     this.#running = undefined
   }
@@ -263,7 +263,7 @@ export class Committer {
     return wanted
   }
 
-  async #finish(group: SealedGroup, taken: readonly Waiting[]): Promise<void> {
+  async #finish(group: SealedGroup, taken: readonly Waiting[], chunk: Chunk | undefined): Promise<void> {
     try {
       if (this.#poison !== undefined) throw this.#poison
       const { generation, after } = group
@@ -273,6 +273,7 @@ export class Committer {
       this.#mark = next
       this.#parts.records.apply(generation, group.placed, at) // only now may a reader see it
       this.#inFlight = []
+      chunk?.committed()
       for (const batch of taken) batch.committed?.(generation)
       for (const batch of taken) batch.resolve(generation)
     } catch (error) {

@@ -10,7 +10,7 @@ import type { Log } from '../host/log.ts'
 import { join, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/anchor.ts'
 import { NoKeeper } from '../keeper/none.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
-import { AuditTrail } from './audit-trail.ts'
+import { type AuditSink, AuditTrail } from './audit-trail.ts'
 import type { Placed } from './block.ts'
 import { type Budgets, tightened } from './budget.ts'
 import { Committer } from './committer.ts'
@@ -41,6 +41,13 @@ export async function homeExists(disk: Disk, home: string): Promise<boolean> {
   return false
 }
 
+export type OpenOptions = {
+  readonly log?: Log
+  readonly budgets?: Partial<Budgets>
+  /** Hears of audit entries once they are committed. */
+  readonly auditSink?: AuditSink
+}
+
 /**
  * Opens a home for writing: lock, keeper, journal, judgement, and whatever a crash left unfinished.
  * @throws StateError ENOENT (no home), ELOCKED, EINTEGRITY, EROLLBACK, EKEEPER, ENOSPC
@@ -49,7 +56,7 @@ export async function openHome(
   world: World,
   home: string,
   anchorBase?: string,
-  options: { readonly log?: Log; readonly budgets?: Partial<Budgets> } = {},
+  options: OpenOptions = {},
 ): Promise<Store> {
   const budgets = tightened(options.budgets ?? {})
   const { disk, clock, entropy } = world
@@ -98,7 +105,12 @@ export async function openHome(
     refuseMisfits(await loadScopes(records, scopes))
 
     const { queueBytes } = budgets
-    const audit = await AuditTrail.open(await scopes.key(defaultScopeOf(scopes)), records, clock)
+    const audit = await AuditTrail.open(
+      await scopes.key(defaultScopeOf(scopes)),
+      records,
+      clock,
+      options.auditSink,
+    )
     const committing = { ...keys, journal, keeper, records, clock, entropy, audit, queueBytes, end, mark }
     const committer = new Committer(committing)
     const log = options.log ?? { event() {} }

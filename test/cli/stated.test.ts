@@ -39,6 +39,8 @@ test('stated: a socket for each subject, judged by the policy; the owner’s com
     '--sockets',
     'run',
     '--log',
+    '--audit-log',
+    'audit.jsonl',
   ])
   await daemon.line(/^statefsd: write hardening on \(atomic\+integrity\)$/m)
   const socket = join(scene.folder, 'run/boot/state.sock')
@@ -72,6 +74,10 @@ test('stated: a socket for each subject, judged by the policy; the owner’s com
   const ended = await daemon.kill('SIGTERM')
   assert.equal(ended.code, 0, ended.stderr)
   assert.ok(!fs.existsSync(socket) && !fs.existsSync(join(scene.folder, 'h/control.sock')))
+  const told = await scene.ok('state', 'audit', '--home', 'h')
+  assert.equal(fs.readFileSync(scene.path('audit.jsonl'), 'utf8'), told)
+  assert.match(told, /"decision":"deny".*"subject":"boot"/)
+  assert.equal(fs.statSync(scene.path('audit.jsonl')).mode & 0o777, 0o600)
 
   // An older policy cannot be put back by starting with it either.
   const older = await scene.run(['stated', '--home', 'h', '--policy', 'policy.json', '--sockets', 'run'])
