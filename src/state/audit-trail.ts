@@ -100,10 +100,6 @@ export class AuditTrail {
     return new AuditTrail(scope, records, clock, sink, first + lines.length, chunks)
   }
 
-  get size(): number {
-    return this.#size
-  }
-
   /** Entries that were dropped since the store was opened. */
   get dropped(): number {
     return this.#droppedInAll
@@ -152,8 +148,8 @@ export class AuditTrail {
       this.#size = first + lines.length
       this.#waiting.splice(0, waited)
       this.#dropped -= dropped
-      const isSmall = payload.length < limits.auditChunkBytes / 8
-      this.#chunks.push({ first, bytes: payload.length, ...(isSmall && { lines: text }) })
+      const chunk = { first, bytes: payload.length }
+      this.#chunks.push(isLarge(chunk) ? chunk : { ...chunk, lines: text })
       this.#bytes += payload.length
     }
     return { operation, taken, committed: () => this.#sink?.(lines) }
@@ -200,15 +196,17 @@ export class AuditTrail {
   }
 
   async #merge(): Promise<void> {
+    for (let next = this.#chunks[this.#merged]; next !== undefined && isLarge(next); ) {
+      this.#merged++
+      next = this.#chunks[this.#merged]
+    }
     const parts: Uint8Array[] = []
     let bytes = 0
     for (const chunk of this.#chunks.slice(this.#merged)) {
       const isCommitted = this.#records.has(chunkPath(chunk.first))
-      const isLarge = chunk.bytes >= limits.auditChunkBytes / 8
-      if (!isCommitted || (parts.length > 0 && (isLarge || bytes >= limits.auditChunkBytes))) break
+      if (!isCommitted || isLarge(chunk) || bytes >= limits.auditChunkBytes) break
       parts.push(chunk.lines ?? (await this.#linesOf(chunk)))
       bytes += chunk.bytes
-      if (isLarge) break
     }
     const [start, ...gone] = this.#chunks.slice(this.#merged, this.#merged + parts.length)
     if (start === undefined) return
@@ -247,6 +245,11 @@ export class AuditTrail {
     this.#bytes -= bytes
     this.#merged = Math.max(0, this.#merged - count)
   }
+}
+
+/** Large enough to be left as it is. */
+function isLarge({ bytes }: KnownChunk): boolean {
+  return bytes >= limits.auditChunkBytes / 8
 }
 
 function deletion({ first }: KnownChunk): Own {

@@ -9,7 +9,7 @@ export type Budgets = {
   readonly latencyMs: number
   /** Bytes of batches that wait to be written; default and at most 32 MiB. */
   readonly queueBytes: number
-  /** Records of callers that are live at once: each takes some 300 bytes of memory and its path; default and at most 4,000,000. */
+  /** Records of callers that are live at once: each takes some 130 bytes of memory; default and at most 4,000,000. */
   readonly records: number
 }
 

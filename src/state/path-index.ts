@@ -6,6 +6,11 @@ export class PathIndex {
   readonly #added = new Set<string>()
   readonly #removed = new Set<string>()
 
+  /** Whether a listing has asked for it yet. */
+  get isMade(): boolean {
+    return this.#sorted !== undefined
+  }
+
   add(path: string): void {
     if (this.#sorted === undefined) return
     if (!this.#removed.delete(path)) this.#added.add(path)

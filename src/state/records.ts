@@ -128,7 +128,12 @@ export class Records {
 
   /** Paths under a prefix in byte order: those behind `after`, at most `max`. */
   list(prefix: string, after = '', max: number = Number.POSITIVE_INFINITY): string[] {
-    return this.#paths.list(() => this.#entries.keys(), prefix, after, max)
+    const all = () => this.#entries.keys()
+    if (this.#paths.isMade || !prefix.startsWith(ownPrefix)) return this.#paths.list(all, prefix, after, max)
+    // Opening asks for a few records of the product: that is no reason to put a million others in order.
+    const found: string[] = []
+    for (const path of all()) if (path.startsWith(prefix) && path > after) found.push(path)
+    return found.sort().slice(0, max)
   }
 
   /** @throws StateError ENOENT, EINTEGRITY */
