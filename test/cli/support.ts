@@ -3,7 +3,7 @@
  * records its sealings; a scene ends by checking that no (key, nonce) came twice among all of them.
  */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptionsWithoutStdio, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
@@ -21,6 +21,8 @@ export type RunOptions = {
   readonly env?: Readonly<Record<string, string | undefined>>
   /** On a terminal: standard output and error are one. */
   readonly terminal?: boolean
+  /** A program and its words, which runs it: `unshare -n` for one. */
+  readonly under?: readonly string[]
 }
 
 /** A process that is still running. */
@@ -106,7 +108,7 @@ export class Scene {
           cwd: this.folder,
           env,
         })
-      : spawn(program, args, { cwd: this.folder, env })
+      : startUnder([...(options.under ?? []), program, ...args], { cwd: this.folder, env })
     child.stdin.on('error', () => undefined)
     child.stdin.end(options.input)
     const running = new Running(child)
@@ -185,6 +187,10 @@ export async function freePort(): Promise<number> {
 
 export function sleep(ms: number): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, ms))
+}
+
+function startUnder([first = '', ...words]: readonly string[], options: SpawnOptionsWithoutStdio) {
+  return spawn(first, words, options)
 }
 
 function quoted(word: string): string {
