@@ -68,6 +68,11 @@ export function asText(value: CborValue | undefined): string {
   return value
 }
 
+export function asBoolean(value: CborValue | undefined): boolean {
+  if (typeof value !== 'boolean') throw new BytesError('CBOR: true or false was expected')
+  return value
+}
+
 /** A non-negative integer, at most `max`. */
 export function asCount(value: CborValue | undefined, max: number = Number.MAX_SAFE_INTEGER): number {
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > max)

@@ -16,8 +16,9 @@ export class IdentityKeys implements Disposable {
     this.#publicKeys = new Map(Array.from(seeds, ([name, seed]) => [name, algorithms[name].publicKey(seed)]))
   }
 
-  static generate(owes: Owes): IdentityKeys {
-    return new IdentityKeys(owes, new Map(owed[owes].map(name => [name, newSeed()])))
+  /** `seed` draws 32 fresh random bytes. */
+  static generate(owes: Owes, seed: () => Secret = newSeed): IdentityKeys {
+    return new IdentityKeys(owes, new Map(owed[owes].map(name => [name, seed()])))
   }
 
   /**

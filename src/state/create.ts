@@ -12,6 +12,7 @@ import { homeExists, journalKeys, journalName, locate, markOf, parentOf, type Wo
 import { encodeHomeFile, homeFileName } from './home-file.ts'
 import { Journal } from './journal.ts'
 import { defaultScope, encodeScope, Scopes, scopePath } from './scopes.ts'
+import { type FirstRecord, newSigner } from './signer.ts'
 
 export type NewHome = {
   readonly home: string
@@ -21,7 +22,7 @@ export type NewHome = {
   /** How many scopes may live at once; each takes a sector of the anchor. */
   readonly slots?: number
   /** Records of group 1 besides the store's own. */
-  readonly first: readonly { readonly path: string; readonly payload: Uint8Array; readonly purpose: string }[]
+  readonly first: readonly FirstRecord[]
 }
 
 /**
@@ -42,11 +43,11 @@ async function create(world: World, wanted: NewHome): Promise<{ readonly anchor:
   const { disk, entropy } = world
   if (await homeExists(disk, wanted.home))
     throw new StateError('EINVAL', `a home stands at ${wanted.home} already`)
-  const storeId = entropy.bytes(32)
+  const { storeId, records } = newSigner(entropy)
   const anchorPath = join(wanted.anchorBase, hex(storeId))
   const unfinished = `${wanted.home}.${hex(entropy.bytes(4))}.new`
   try {
-    await createParts(world, wanted, { storeId, anchorPath, unfinished })
+    await createParts(world, wanted, { storeId, records, anchorPath, unfinished })
   } catch (error) {
     await clearAway(disk, wanted.home, storeId, [unfinished, anchorPath]).catch(() => {}) // what went wrong first counts
     throw error
@@ -54,7 +55,12 @@ async function create(world: World, wanted: NewHome): Promise<{ readonly anchor:
   return { anchor: anchorPath }
 }
 
-type Parts = { readonly storeId: Uint8Array; readonly anchorPath: string; readonly unfinished: string }
+type Parts = {
+  readonly storeId: Uint8Array
+  readonly records: readonly FirstRecord[]
+  readonly anchorPath: string
+  readonly unfinished: string
+}
 
 async function createParts(world: World, wanted: NewHome, parts: Parts): Promise<void> {
   const { disk, entropy } = world
@@ -65,7 +71,7 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
   try {
     const keys = journalKeys(anchor.storeKey, storeId)
     const scopes = new Scopes(anchor.storeKey, anchor.slots)
-    const scope = await scopes.plan(defaultScope, entropy)
+    const scope = await scopes.plan(defaultScope, true, entropy)
     const key = await scopes.key(scope)
     const put = (path: string, payload: Uint8Array, purpose: string): Operation => {
       const envelope = wrap(payload, { subject: 'pawl', purpose, at: world.clock.now() })
@@ -75,7 +81,9 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
       operations: [
         put(configPath, encodeConfig(wanted.config), 'config'),
         put(scopePath(scope.slot), encodeScope(scope), 'scope'),
-        ...wanted.first.map(({ path, payload, purpose }) => put(path, payload, purpose)),
+        ...[...parts.records, ...wanted.first].map(({ path, payload, purpose }) =>
+          put(path, payload, purpose),
+        ),
       ],
       before: rooted(sha256, emptyFrontier),
       confirmed: 0,

@@ -24,10 +24,13 @@ export class ScopeChanges {
   }
 
   /** Makes a scope if there is none of that name. */
-  make(name: string): Promise<void> {
+  make(name: string, recoverable: boolean): Promise<void> {
     const { scopes, entropy } = this.#parts
     return this.#inTurn(async () => {
-      if (scopes.find(name) === undefined) await this.#commit(await scopes.plan(name, entropy))
+      const found = scopes.find(name)
+      if (found === undefined) await this.#commit(await scopes.plan(name, recoverable, entropy))
+      else if (found.recoverable !== recoverable)
+        throw new StateError('EINVAL', `scope ${name} was made ${found.recoverable ? '' : 'not '}recoverable`)
     })
   }
 
@@ -37,6 +40,8 @@ export class ScopeChanges {
       const scope = this.#parts.scopes.find(name)
       if (scope === undefined) throw new StateError('ENOENT', `no scope ${name}`)
       if (name === defaultScope) throw new StateError('EINVAL', 'the default scope holds the store together')
+      if (scope.recoverable)
+        throw new StateError('EINVAL', `scope ${name} is recoverable: its records would live on in backups`)
       this.#doomed = scope
       try {
         await this.#commit({ ...scope, state: 'shredding' })

@@ -1,5 +1,5 @@
 import { BytesError, concat, equal, utf8 } from '../bytes/bytes.ts'
-import { asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import { asBoolean, asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { Writer } from '../bytes/writer.ts'
 import { hmacSha256 } from '../crypto/hash.ts'
 import { hkdfSha256 } from '../crypto/kdf.ts'
@@ -19,6 +19,8 @@ export type Scope = {
   readonly slot: number
   readonly state: 'live' | 'shredding' | 'dead'
   readonly check: Uint8Array
+  /** Whether its records are in backups; so it cannot be shredded. Fixed when it is made. */
+  readonly recoverable: boolean
 }
 
 export const scopePrefix = '/pawl/scope/'
@@ -35,7 +37,7 @@ export function encodeScope(scope: Scope): Uint8Array {
 
 /** @throws BytesError */
 export function decodeScope(bytes: Uint8Array): Scope {
-  const map = decodeCborMap(bytes, ['format', 'name', 'id', 'slot', 'state', 'check'])
+  const map = decodeCborMap(bytes, ['format', 'name', 'id', 'slot', 'state', 'check', 'recoverable'])
   const state = (['live', 'shredding', 'dead'] as const).find(known => known === map.state)
   if (map.format !== 1 || state === undefined) throw new BytesError('scope record of an unknown kind')
   return {
@@ -44,6 +46,7 @@ export function decodeScope(bytes: Uint8Array): Scope {
     slot: asCount(map.slot, 0xffff),
     state,
     check: asBytes(map.check, 32),
+    recoverable: asBoolean(map.recoverable),
   }
 }
 
@@ -64,11 +67,12 @@ export class Scopes {
   }
 
   /** The scope as a new record would have it: the first slot that no live scope hangs on, as its bytes lie there. */
-  async plan(name: string, entropy: Entropy): Promise<Scope> {
+  async plan(name: string, recoverable: boolean, entropy: Entropy): Promise<Scope> {
     for (let slot = 0; slot < this.#slots.count; slot++) {
       const taken = this.#bySlot.get(slot)
       if (taken !== undefined && taken.state !== 'dead') continue
-      return { name, id: entropy.bytes(16), slot, state: 'live', check: await this.slotCheck(slot) }
+      const check = await this.slotCheck(slot)
+      return { name, id: entropy.bytes(16), slot, state: 'live', check, recoverable }
     }
     throw new StateError('ENOSPC', `all ${this.#slots.count} key slots of the anchor are in use`)
   }

@@ -221,14 +221,19 @@ export class Store {
     return this.#parts.records.list(prefix, after, max)
   }
 
-  /** Makes a scope if there is none of that name: its records can be destroyed together, later. */
-  makeScope(name: string): Promise<void> {
-    return this.#scopeChanges.make(name)
+  /**
+   * Makes a scope if there is none of that name. Its records can be destroyed together, later, and are in no backup; or
+   * with `recoverable` they are in every backup, and can never be destroyed.
+   * @throws StateError EINVAL (there is one of that name of the other kind), ENOSPC
+   */
+  makeScope(name: string, { recoverable = false }: { readonly recoverable?: boolean } = {}): Promise<void> {
+    return this.#scopeChanges.make(name, recoverable)
   }
 
   /**
    * Destroys every record of a scope for good: intent, mark, slot overwritten and read back, completion. A crash in
-   * between is carried on at the next open. Copies in old segments and backups die with the slot.
+   * between is carried on at the next open. Copies in old segments and of the home die with the slot.
+   * @throws StateError ENOENT, EINVAL (it is recoverable), EPOISONED
    */
   shred(name: string): Promise<void> {
     return this.#scopeChanges.shred(name)

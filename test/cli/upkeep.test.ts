@@ -74,11 +74,11 @@ suite('pawl state fsck', { timeout: 120_000 }, () => {
   test('damage is exit 2, every finding with its object, what it means and what to do', async () => {
     const [first = ''] = segments(scene, 'a')
     flip(first, 4096 + 200)
-    flip(first, 8192 + 30)
+    flip(first, 12288 + 30)
     const { code, stdout } = await fsck()
     assert.equal(code, 2)
     assert.match(stdout, /^unrecoverable +fsck\/GROUP .*00000001\.seg at 4096, group 1$/m)
-    assert.match(stdout, /^unrecoverable +fsck\/GROUP .*00000001\.seg at 8192, group 2$/m)
+    assert.match(stdout, /^unrecoverable +fsck\/GROUP .*00000001\.seg at 12288, group 2$/m)
     assert.match(stdout, /put the newest whole copy of the home back/)
     assert.match(stdout, /^unrecoverable: 2 findings/m)
     const found = lines((await fsck('--json', '--repair')).stdout)
@@ -95,7 +95,7 @@ suite('pawl state fsck', { timeout: 120_000 }, () => {
       'type',
     ])
     flip(first, 4096 + 200)
-    flip(first, 8192 + 30)
+    flip(first, 12288 + 30)
   })
 
   test('a name that would act on the terminal is shown, not obeyed', async () => {
@@ -192,7 +192,7 @@ suite('pawl state inspect, delete, history, compact', { timeout: 120_000 }, () =
       /^sha-256 +[0-9a-f]{64}$/m,
       /^generation +2$/m,
       /^scope +default/m,
-      /^lies in +.*00000001\.seg, group 2 at 8192, block 0$/m,
+      /^lies in +.*00000001\.seg, group 2 at 12288, block 0$/m,
       /^at +20\d\d-/m,
     ])
       assert.match(stdout, expected)

@@ -159,6 +159,7 @@ test('scope records: what is written is read, another state or format is refused
     slot: 3,
     state: 'shredding',
     check: new Uint8Array(32).fill(2),
+    recoverable: true,
   } as const
   assert.deepEqual(decodeScope(encodeScope(scope)), scope)
   for (const part of [
@@ -167,6 +168,7 @@ test('scope records: what is written is read, another state or format is refused
     { slot: 65_536 },
     { id: new Uint8Array(15) },
     { check: null },
+    { recoverable: 1 },
   ])
     assert.throws(() => decodeScope(encodeCbor({ format: 1, ...scope, ...part })))
 })

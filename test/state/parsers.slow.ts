@@ -79,7 +79,16 @@ const parsers: Readonly<Record<string, readonly [readonly Uint8Array[], (bytes: 
     bytes => parseSegmentHeader(bytes, keys),
   ],
   scope: [
-    [encodeScope({ name: 'x', id: scope.id, slot: 1, state: 'live', check: new Uint8Array(32) })],
+    [
+      encodeScope({
+        name: 'x',
+        id: scope.id,
+        slot: 1,
+        state: 'live',
+        check: new Uint8Array(32),
+        recoverable: false,
+      }),
+    ],
     decodeScope,
   ],
   'audit chunk': [[encodeChunk(7, encodeLines(['{"a":1}', '{}']))], decodeChunk],

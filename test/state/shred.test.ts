@@ -213,6 +213,26 @@ test('scopes made at once get a slot each; the same name twice is one scope', as
   })
 })
 
+test('what is recoverable cannot be shredded, and a scope stays of the kind it was made', async t => {
+  const { home } = await freshHome(t)
+  await withStore(home, async store => {
+    await store.makeScope('kept', { recoverable: true })
+    await store.makeScope('kept', { recoverable: true })
+    await store.makeScope('going')
+    await store.commit([{ put: '/state/kept', payload: bytesOf('kept'), scope: 'kept' }])
+    await assert.rejects(store.makeScope('kept'), coded('EINVAL', 'recoverable'))
+    await assert.rejects(store.makeScope('going', { recoverable: true }), coded('EINVAL', 'recoverable'))
+    await assert.rejects(store.shred('kept'), coded('EINVAL', 'backups'))
+    await store.shred('going')
+    // Made anew it may be of the other kind: it is another scope.
+    await store.makeScope('going', { recoverable: true })
+  })
+  await withStore(home, async store => {
+    assert.equal(textOf((await store.get('/state/kept')).payload), 'kept')
+    await assert.rejects(store.shred('going'), coded('EINVAL', 'backups'))
+  })
+})
+
 test('when every slot is in use the next scope is refused, and one that was freed is taken again', async t => {
   const { home } = await freshHome(t)
   await withStore(home, async store => {

@@ -13,6 +13,7 @@ import { Records } from '../records.ts'
 import { inFlightMax } from '../replay.ts'
 import { decodeScope, type Scope, Scopes, scopePath, scopePrefix } from '../scopes.ts'
 import { SegmentFiles } from '../segment.ts'
+import { signerKeysPath, signerPath } from '../signer.ts'
 import { type AnchorSight, lookAtAnchor, tellOf, type Use, whoUses } from './anchor.ts'
 import { detailOf, Findings } from './findings.ts'
 import { lookAtReserve, type Walk, walkJournal } from './journal.ts'
@@ -193,7 +194,7 @@ class Look {
         source,
         records,
         scopeKey: async scope => (await scopes.key(scope)).key,
-        own: [...stateRecords, ...(this.#options.own ?? [])],
+        own: [...stateRecords(storeId), ...(this.#options.own ?? [])],
         told: this.#told,
         findings,
         progress: bytes => this.#progress(bytes),
@@ -256,6 +257,9 @@ class Look {
       config = payload && (await this.#decode(configPath, () => decodeConfig(payload)))
     } else if (!this.#isDamaged)
       findings.tell('OWN_RECORD', { path: configPath }, { detail: 'it is not there' })
+    for (const path of [signerPath, signerKeysPath])
+      if (!records.has(path) && !this.#isDamaged)
+        findings.tell('OWN_RECORD', { path }, { detail: 'it is not there' })
     let start: number | undefined = 0
     if (records.has(journalPath)) {
       const payload = await this.#read(records, journalPath)

@@ -1,3 +1,4 @@
+import { equal } from '../../bytes/bytes.ts'
 import type { Secret } from '../../crypto/secret.ts'
 import { auditPath, auditPrefix, chunkPath, decodeChunk, decodeRetained } from '../audit.ts'
 import { openRecords, type ScopeTag } from '../block.ts'
@@ -9,6 +10,7 @@ import { storedPolicy } from '../policy-record.ts'
 import type { Records } from '../records.ts'
 import { decodeScope, scopePath, scopePrefix } from '../scopes.ts'
 import { type SegmentFiles, segmentPath } from '../segment.ts'
+import { decodeSigner, openSigner, signerKeysPath, signerPath, storeIdOf } from '../signer.ts'
 import { groupAt, type LiveBlock, liveBlocks } from '../walk.ts'
 import { detailOf, type Findings } from './findings.ts'
 
@@ -20,7 +22,7 @@ export type OwnRecord = {
 }
 
 /** Those of the store itself. */
-export const stateRecords: readonly OwnRecord[] = [
+export const stateRecords = (storeId: Uint8Array): readonly OwnRecord[] => [
   {
     prefix: auditPrefix,
     check(path, payload) {
@@ -31,6 +33,19 @@ export const stateRecords: readonly OwnRecord[] = [
   { prefix: auditPath, check: (_, payload) => decodeRetained(payload) },
   { prefix: policyPath, check: (_path, _payload, records) => storedPolicy(records) },
   { prefix: configPath, check: (_, payload) => decodeConfig(payload) },
+  {
+    prefix: signerPath,
+    check(_, payload) {
+      if (!equal(storeIdOf(decodeSigner(payload)), storeId)) throw new Error('it is of another store')
+    },
+  },
+  {
+    prefix: signerKeysPath,
+    async check(_path, _payload, records) {
+      const { keys } = await openSigner(records)
+      keys[Symbol.dispose]()
+    },
+  },
   { prefix: journalPath, check: (_, payload) => decodeJournalStart(payload) },
   {
     prefix: scopePrefix,
