@@ -6,13 +6,16 @@ import { DatabaseSync } from 'node:sqlite'
 import { open as openLmdb } from 'lmdb'
 import type { Change } from '../src/state/change.ts'
 import { openHome } from '../src/state/home.ts'
+import type { Store } from '../src/state/store.ts'
 import { compare, rate, scratch } from './harness.ts'
 import { makeHome, withStore, world } from './homes.ts'
+import { singleFiles } from './single-files.ts'
+import { putAsSubject } from './subject.ts'
 
 /**
  * Every put is sealed, told to the audit trail, hashed into the tree, MACed, durable and marked before it is
- * acknowledged. By the process that holds the home, so no policy is asked. Both sides have written for a while before
- * they are timed: a file that is still growing is not what a service lives with.
+ * acknowledged; where it says so, a policy is asked of each. Both sides have written for a while before they are timed:
+ * a file that is still growing is not what a service lives with.
  */
 const writers = 64
 const payload = new Uint8Array(1024).fill(7)
@@ -24,25 +27,33 @@ export async function run(): Promise<void> {
     console.error('# store, audit on; every put durable and marked before it is acknowledged')
     await oneWriter(directory)
     await manyWriters(directory)
+    await singleFiles(directory)
     await opening(directory)
   } finally {
     remove()
   }
 }
 
+type Putter = (store: Store) => (path: string, payload: Uint8Array) => Promise<unknown>
+
+const putAsOwner: Putter = store => (path, payload) => store.putAtomic(path, payload)
+
 async function oneWriter(directory: string): Promise<void> {
   const count = 1000
   const bench = { bench: 'store', unit: 'puts/s' } as const
-  const ours = (keeper: 'file' | 'none') => async (round: number) => {
-    const home = await makeHome(directory, `one-${keeper}-${round}-${Math.random()}`, keeper)
-    return withStore(home, async store => {
-      const put = async (many: number) => {
-        for (let i = 0; i < many; i++) await store.putAtomic(`/state/${i % 100}`, payload)
-      }
-      await put(warmup)
-      return rate(count, () => put(count))
-    })
-  }
+  const ours =
+    (keeper: 'file' | 'none', putter = putAsOwner) =>
+    async (round: number) => {
+      const home = await makeHome(directory, `one-${keeper}-${round}-${Math.random()}`, keeper)
+      return withStore(home, async store => {
+        const putOne = putter(store)
+        const put = async (many: number) => {
+          for (let i = 0; i < many; i++) await putOne(`/state/${i % 100}`, payload)
+        }
+        await put(warmup)
+        return rate(count, () => put(count))
+      })
+    }
   const sqlite = (elsewhere: boolean) => async () => {
     const { insert, close } = openSqlite(directory)
     for (let i = 0; i < warmup; i++) insert(`/state/${i % 100}`, payload)
@@ -67,6 +78,22 @@ async function oneWriter(directory: string): Promise<void> {
     against: 'node:sqlite WAL FULL',
     ours: ours('file'),
     theirs: sqlite(false),
+  })
+  const judged = ours('file', putAsSubject)
+  const asked = `${name}, a policy asked`
+  await compare({
+    ...bench,
+    name: asked,
+    against: 'node:sqlite WAL FULL',
+    ours: judged,
+    theirs: sqlite(false),
+  })
+  await compare({
+    ...bench,
+    name: asked,
+    against: 'the same by the owner',
+    ours: judged,
+    theirs: ours('file'),
   })
   const twice = 'node:sqlite WAL FULL and a second fdatasync elsewhere'
   await compare({ ...bench, name, against: twice, ours: ours('file'), theirs: sqlite(true) })
@@ -109,17 +136,20 @@ async function manyWriters(directory: string): Promise<void> {
   const each = 100
   const count = writers * each
   const bench = { bench: 'store', name: '64 writers, 1 KiB', unit: 'puts/s' } as const
-  const ours = async (round: number) => {
+  const by = (putter: Putter) => async (round: number) => {
     const home = await makeHome(directory, `many-${round}-${Math.random()}`)
     return withStore(home, async store => {
+      const putOne = putter(store)
       const put = (many: number) =>
         inParallel(async writer => {
-          for (let i = 0; i < many; i++) await store.putAtomic(`/state/${writer}/${i % 10}`, payload)
+          for (let i = 0; i < many; i++) await putOne(`/state/${writer}/${i % 10}`, payload)
         })
       await put(each)
       return rate(count, () => put(each))
     })
   }
+  const ours = by(putAsOwner)
+  const judged = by(putAsSubject)
   const sqlite = async () => {
     const { database, insert, close } = openSqlite(directory)
     const audit = database.prepare('insert into audit(path, digest, chain) values (?, ?, ?)')
@@ -159,6 +189,9 @@ async function manyWriters(directory: string): Promise<void> {
   const against = 'node:sqlite, transactions of 64 with SHA-256, chain hash and audit row'
   await compare({ ...bench, against, ours, theirs: sqlite })
   await compare({ ...bench, against: 'lmdb, flushed, bare', ours, theirs: lmdb })
+  const asked = `${bench.name}, a policy asked`
+  await compare({ ...bench, name: asked, against, ours: judged, theirs: sqlite })
+  await compare({ ...bench, name: asked, against: 'the same by the owner', ours: judged, theirs: ours })
   const floor = async () => bareGroups(directory, each)
   const against64 = 'the same hashing, sealing and durable writes and nothing else'
   await compare({ ...bench, against: against64, ours, theirs: floor })
