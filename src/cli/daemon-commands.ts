@@ -26,6 +26,11 @@ export const daemonCommands: readonly Command[] = [
         about:
           'append the lines of the audit trail to FILE, too, as they are committed; what it cannot keep up with is counted there',
       },
+      {
+        flag: '--audit-journal',
+        about:
+          'the same lines to the journal of systemd, as messages of pawl; refusals with priority warning',
+      },
       home,
       anchor,
       log,

@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import type { Log } from '../host/log.ts'
 import { type Wire, WireError } from '../host/wire.ts'
 import { realClock } from '../node/clock.ts'
+import { journalPath, openJournalSink } from '../node/journal.ts'
 import { type LineSink, openLineSink } from '../node/line-sink.ts'
 import { ownUid } from '../node/permissions.ts'
 import { notifyReady, passedDescriptors } from '../node/systemd.ts'
 import { enterableBy, listenDescriptor, listenUnix, type UnixListener } from '../node/unix.ts'
-import { droppedLine } from '../state/audit.ts'
+import { droppedLine, tellsRefusal } from '../state/audit.ts'
 import { Desk } from '../state/desk.ts'
 import type { Policy } from '../state/policy.ts'
 import { parsePolicy } from '../state/policy-file.ts'
@@ -35,17 +36,16 @@ export const stated: Run = async given => {
   const stopped = new Promise<Exit>(resolve =>
     onInterruption(signal => resolve(signal === 'SIGTERM' ? 'done' : 'interrupted')),
   )
-  const sink = await auditSinkNamed(given)
-  const store = await openOwnHome(
-    given,
-    realWorld(),
-    sink && { auditSink: lines => sink.write(lines) },
-  ).catch(async error => {
-    await sink?.close()
+  const sinks = await auditSinksNamed(given)
+  const auditSink = (lines: readonly string[]): void => {
+    for (const sink of sinks) sink.write(lines)
+  }
+  const store = await openOwnHome(given, realWorld(), { auditSink }).catch(async error => {
+    for (const sink of sinks) await sink.close()
     throw error
   })
   const log = logOf(given)
-  const ending: (() => Promise<void>)[] = [() => store.close(), async () => sink?.close()]
+  const ending: (() => Promise<void>)[] = [() => store.close(), ...sinks.map(sink => () => sink.close())]
   try {
     const subjects = new Subjects(given, store, log, socketsNamed(given))
     ending.unshift(() => subjects.close())
@@ -103,10 +103,26 @@ function reloader(given: Given, subjects: Subjects, log: Log, file: string | und
   }
 }
 
-async function auditSinkNamed(given: Given): Promise<LineSink | undefined> {
+async function auditSinksNamed(given: Given): Promise<readonly LineSink[]> {
+  const dropped = (count: number): string => droppedLine(count, realClock.now())
+  const sinks: LineSink[] = []
+  if (given.has('--audit-journal')) sinks.push(await openAuditJournal(dropped))
   const name = named(given, '--audit-log')
-  if (name === undefined) return undefined
-  return openLineSink(await outputPath(given, name), count => droppedLine(count, realClock.now()))
+  if (name !== undefined) sinks.push(await openLineSink(await outputPath(given, name), dropped))
+  return sinks
+}
+
+async function openAuditJournal(dropped: (count: number) => string): Promise<LineSink> {
+  const priority = (line: string): 4 | 6 => (tellsRefusal(line) ? 4 : 6)
+  try {
+    return await openJournalSink({ identifier: 'pawl', priority, dropped })
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error
+    throw new UsageError(
+      `no journal of systemd at ${journalPath}: ${error.message}`,
+      'start it where systemd-journald runs, or name a file with --audit-log FILE',
+    )
+  }
 }
 
 function socketsNamed(given: Given): string | undefined {

@@ -1,50 +1,39 @@
 import fs from 'node:fs'
 import { diskError } from './errno.ts'
 import { settled } from './file.ts'
+import { LineQueue } from './line-queue.ts'
 
-/** What may wait to be written. More is dropped and counted: whoever tells the lines never waits for the disk. */
-const waitingBytesMax = 1024 * 1024
-
-/** Lines appended to a file of mode 0600, as they come. */
+/** Takes lines as they come, and never makes whoever tells them wait: see {@link LineQueue}. */
 export type LineSink = {
   write(lines: readonly string[]): void
-  /** Writes what waits. Throws `DiskError` if that failed, now or before. */
+  /** Writes what waits. Throws `DiskError` or `WireError` if that failed, now or before. */
   close(): Promise<void>
 }
 
-/** `dropped` makes the line that stands for so many that were dropped. Throws `DiskError`. */
+/** Lines appended to a file of mode 0600. `dropped`: as of {@link LineQueue}. Throws `DiskError`. */
 export async function openLineSink(path: string, dropped: (count: number) => string): Promise<LineSink> {
   const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = fs.constants
   const flags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK
   const fd = await settled<number>('open', path, done => fs.open(path, flags, 0o600, done))
-  return new FileSink(fd, path, dropped)
+  return new FileSink(fd, path, new LineQueue(dropped))
 }
 
 class FileSink implements LineSink {
   readonly #fd: number
   readonly #path: string
-  readonly #dropped: (count: number) => string
-  #waiting: string[] = []
-  #bytes = 0
-  #missing = 0
+  readonly #queue: LineQueue
   #writing: Promise<void> | undefined
   #failure: unknown
 
-  constructor(fd: number, path: string, dropped: (count: number) => string) {
+  constructor(fd: number, path: string, queue: LineQueue) {
     this.#fd = fd
     this.#path = path
-    this.#dropped = dropped
+    this.#queue = queue
   }
 
   write(lines: readonly string[]): void {
-    for (const line of lines) {
-      if (this.#bytes + line.length > waitingBytesMax || this.#failure !== undefined) {
-        this.#missing++
-        continue
-      }
-      this.#waiting.push(line)
-      this.#bytes += line.length
-    }
+    if (this.#failure !== undefined) return
+    this.#queue.add(lines)
     this.#writing ??= this.#run().finally(() => {
       this.#writing = undefined
     })
@@ -58,12 +47,8 @@ class FileSink implements LineSink {
 
   async #run(): Promise<void> {
     try {
-      while (this.#waiting.length > 0 || this.#missing > 0) {
-        const lines = this.#waiting.splice(0)
-        this.#bytes = 0
-        if (this.#missing > 0) lines.push(this.#dropped(this.#missing))
-        this.#missing = 0
-        let bytes: Buffer = Buffer.from(`${lines.join('\n')}\n`)
+      while (!this.#queue.isEmpty) {
+        let bytes: Buffer = Buffer.from(`${this.#queue.take().join('\n')}\n`)
         while (bytes.length > 0) {
           const count = await settled<number>('write', this.#path, done => fs.write(this.#fd, bytes, done))
           bytes = bytes.subarray(count)

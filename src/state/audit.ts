@@ -48,6 +48,11 @@ export function droppedLine(count: number, at: number): string {
   return JSON.stringify({ action: 'dropped', at, count })
 }
 
+/** Whether a line tells that something was denied or dropped. No text in it can pass for the key: quotes are escaped. */
+export function tellsRefusal(line: string): boolean {
+  return line.includes('"decision":"deny"') || line.startsWith('{"action":"dropped"')
+}
+
 export function chunkPath(first: number): string {
   return auditPrefix + first.toString(16).padStart(16, '0')
 }
