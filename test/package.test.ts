@@ -38,7 +38,7 @@ suite('the package', { timeout: 60_000 }, () => {
   before(async () => {
     mkdirSync(copy)
     mkdirSync(project)
-    const packed = ['bin', 'docs', 'src', 'package.json', 'tsconfig.json', 'tsconfig.build.json']
+    const packed = ['bin', 'docs', 'src', 'systemd', 'package.json', 'tsconfig.json', 'tsconfig.build.json']
     const papers = ['README.md', 'SECURITY.md', 'CHANGELOG.md', 'LICENSE', 'NOTICE']
     for (const name of [...packed, ...papers]) cpSync(join(root, name), join(copy, name), { recursive: true })
     symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
@@ -68,7 +68,7 @@ suite('the package', { timeout: 60_000 }, () => {
   test('it holds the program and its papers, and neither sources nor tests', () => {
     const names = readdirSync(installed).sort()
     const papers = ['CHANGELOG.md', 'LICENSE', 'NOTICE', 'README.md', 'SECURITY.md']
-    assert.deepEqual(names, [...papers, 'bin', 'dist', 'docs', 'package.json'])
+    assert.deepEqual(names, [...papers, 'bin', 'dist', 'docs', 'package.json', 'systemd'])
     assert.deepEqual(readdirSync(join(installed, 'bin')), ['pawl'])
     assert.deepEqual(
       readdirSync(join(project, 'node_modules'))

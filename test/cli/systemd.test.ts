@@ -1,0 +1,85 @@
+/** The units in systemd/, and what a service manager gives a daemon: sockets that it made, and who waits to hear. */
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { realClock } from '../../src/node/clock.ts'
+import { connectUnix } from '../../src/node/unix.ts'
+import { StateClient } from '../../src/state/client.ts'
+import { reasonNotTo } from '../node/support.ts'
+import { coded } from '../state/support.ts'
+import { Running, root, Scene, sleep } from './support.ts'
+
+/** The units with the program where it is here, and a socket of the subject `daemon`. */
+function units(t: TestContext): readonly [string, string] {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  const service = fs.readFileSync(join(root, 'systemd/pawl-stated.service'), 'utf8')
+  const here = [scene.path('pawl-stated.service'), scene.path('pawl-stated@daemon.socket')] as const
+  fs.symlinkSync(join(root, 'bin/pawl'), scene.path('pawl'))
+  fs.writeFileSync(here[0], service.replace('ExecStart=pawl ', `ExecStart="${scene.path('pawl')}" `))
+  fs.copyFileSync(join(root, 'systemd/pawl-stated@.socket'), here[1])
+  return here
+}
+
+test('systemd finds nothing wrong with the units, and little that the service could do to others', t => {
+  const reason = reasonNotTo('systemd-analyze', '--version')
+  if (reason !== undefined) return t.skip(`${reason} (package systemd)`)
+  const [service, socket] = units(t)
+  const verified = spawnSync('systemd-analyze', ['verify', '--man=no', service, socket])
+  assert.equal(verified.stdout.toString() + verified.stderr.toString(), '')
+  assert.equal(verified.status, 0)
+  // In tenths; the usual service is at 96.
+  const judged = spawnSync('systemd-analyze', ['security', '--offline=true', '--threshold=10', service])
+  t.diagnostic(judged.stdout.toString().trimEnd().split('\n').at(-1) ?? '')
+  assert.equal(judged.status, 0, judged.stdout.toString())
+})
+
+const receiver = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print('bound', flush=True)
+while True:
+    print(s.recv(4096).decode().replace('\\n', ' '), flush=True)
+`
+
+test('with a socket that systemd made, stated serves its subject there, and tells systemd when it is ready', async t => {
+  const reason =
+    reasonNotTo('systemd-socket-activate', '--version') ??
+    reasonNotTo('systemd-notify', '--version') ??
+    reasonNotTo('python3', '--version')
+  if (reason !== undefined) return t.skip(`${reason} (packages systemd, python3-minimal)`)
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  const uid = process.getuid?.() ?? 0
+  const rules = [{ subject: 'boot', allow: ['get', 'put'], prefix: '/state/boot/' }]
+  const policy = { format: 'pawl-policy-1', version: 1, subjects: { boot: { uid } }, rules }
+  fs.writeFileSync(scene.path('policy.json'), JSON.stringify(policy))
+
+  const notify = scene.path('notify')
+  const manager = new Running(spawn('python3', ['-c', receiver, notify]))
+  t.after(() => manager.kill('SIGKILL'))
+  await manager.line(/^bound$/m)
+  const path = scene.path('boot.sock')
+  const under = ['systemd-socket-activate', '-l', path, '--fdname=boot']
+  for (const name of ['NOTIFY_SOCKET', ...Object.keys(scene.env)]) under.push('-E', name)
+  const daemon = scene.start(['stated', '--home', 'h', '--policy', 'policy.json'], {
+    under,
+    env: { NOTIFY_SOCKET: notify },
+  })
+  while (!fs.existsSync(path)) await sleep(10)
+  assert.doesNotMatch(daemon.stderr, /serving/, 'it is started when somebody comes')
+
+  const boot = await StateClient.open(await connectUnix(path), realClock)
+  await boot.putAtomic('/state/boot/slot', Buffer.from('B'))
+  assert.equal(Buffer.from((await boot.get('/state/boot/slot')).payload).toString(), 'B')
+  await assert.rejects(boot.putAtomic('/state/other', Buffer.from('x')), coded('EPERM'))
+  boot.close()
+  await manager.line(/^READY=1/m)
+  const ended = await daemon.kill('SIGTERM')
+  assert.equal(ended.code, 0, ended.stderr)
+  assert.ok(fs.existsSync(path), 'the socket is not its own to take away')
+})
