@@ -1,5 +1,6 @@
 import type { Secret } from '../crypto/secret.ts'
 import { openRecords, type Put, type ScopeKey, type ScopeTag } from './block.ts'
+import { stateError } from './error.ts'
 import type { Journal } from './journal.ts'
 import { limits } from './limits.ts'
 import type { Records } from './records.ts'
@@ -170,7 +171,10 @@ export class Compaction {
     const isLast = generation > oldest.after
     const opened: Opened[] = []
     try {
-      for (const block of live) opened.push(await this.#open(block))
+      for (const block of live) {
+        const found = await this.#openIfLive(block)
+        if (found !== undefined) opened.push(found)
+      }
       const carried = opened.flatMap(block => block.carried)
       if (isLast || carried.length > 0) await carry(carried, isLast ? oldest.after : undefined)
     } finally {
@@ -179,6 +183,17 @@ export class Compaction {
     this.#at = { segment, offset }
     this.#generation = generation
     if (isLast) await journal.giveUpOldest()
+  }
+
+  /** Nothing if its scope was destroyed in the meantime: the key that its slot gives now is another. */
+  async #openIfLive(live: LiveBlock): Promise<Opened | undefined> {
+    try {
+      return await this.#open(live)
+    } catch (error) {
+      if (live.records.some(record => this.#parts.records.isLive(record, live.group.at)))
+        throw stateError(error)
+      return undefined
+    }
   }
 
   async #open({ group, block, records }: LiveBlock): Promise<Opened> {

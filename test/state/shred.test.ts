@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { DiskError } from '../../src/host/disk.ts'
+import { type Disk, DiskError } from '../../src/host/disk.ts'
 import { openHome, readHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
 import {
@@ -11,11 +11,13 @@ import {
   coded,
   contents,
   copy,
+  deferred,
   filesIn,
   filesWith,
   freshHome,
   kindOfWrite,
   meddled,
+  segmentFiles,
   sha256Of,
   textOf,
   withStore,
@@ -267,6 +269,50 @@ test('puts and reads beside a shred are answered as before it or as after it, an
     assert.equal(store.list('/state/other/').length, 40)
   })
   await withStore(home, async store => assert.deepEqual(store.list('/state/beside/'), []))
+})
+
+test('a shred in the middle of a compaction does not end it', async t => {
+  const { home, anchor } = await freshHome(t)
+  await withScope(home)
+  const [reading, go] = [deferred(), deferred()]
+  let isArmed = false
+  // The compaction waits where it reads the slot, and finds it overwritten.
+  const disk: Disk = {
+    ...world.disk,
+    async open(path, options) {
+      const file = await world.disk.open(path, options)
+      if (path !== join(anchor, 'slots')) return file
+      return {
+        read: async (into, position) => {
+          if (isArmed && position === 2 * 4096) {
+            isArmed = false
+            reading.finish()
+            await go.done
+          }
+          return file.read(into, position)
+        },
+        write: (bytes, position) => file.write(bytes, position),
+        truncate: length => file.truncate(length),
+        sync: () => file.sync(),
+        stat: () => file.stat(),
+        close: () => file.close(),
+      }
+    },
+  }
+  await withStore(
+    home,
+    async store => {
+      isArmed = true
+      const compacted = store.compact()
+      await reading.done
+      await store.shred('session')
+      go.finish()
+      await compacted
+      assert.deepEqual(await contents(store), { '/state/kept': 'kept' })
+      assert.equal(segmentFiles(home).length, 1)
+    },
+    { disk },
+  )
 })
 
 test('the scope that holds the store together cannot be shredded', async t => {
