@@ -81,24 +81,32 @@ export const mlkem1024x25519: Kem = {
   },
 }
 
-/** For known-answer tests: a pair from an ML-KEM seed (d || z, 64 bytes) and an X25519 scalar (32 bytes). */
+/**
+ * The pair of an ML-KEM seed (d || z, 64 bytes) and an X25519 scalar (32 bytes), for a key that outlives its process.
+ * The seeds stay the caller's to wipe. @throws on any other length
+ */
 export function mlkem1024x25519FromSeeds(latticeSeed: Uint8Array, scalar: Uint8Array): KemKeyPair {
-  const lattice = createPrivateKey({
-    key: Buffer.from(latticeSeed),
-    format: 'raw-seed',
-    asymmetricKeyType: 'ml-kem-1024',
-  })
-  const curve = createPrivateKey({
-    key: Buffer.from(scalar),
-    format: 'raw-private',
-    asymmetricKeyType: 'x25519',
-  })
+  const lattice = importPrivate('ml-kem-1024', 'raw-seed', latticeSeed)
+  const curve = importPrivate('x25519', 'raw-private', scalar)
   const publicKey = concat(rawPublic(createPublicKey(lattice)), rawPublic(createPublicKey(curve)))
   return { publicKey, parts: [lattice, curve] }
 }
 
 function rawPublic(key: KeyObject): Uint8Array {
   return key.export({ format: 'raw-public' })
+}
+
+function importPrivate(
+  asymmetricKeyType: 'ml-kem-1024' | 'x25519',
+  format: 'raw-seed' | 'raw-private',
+  bytes: Uint8Array,
+): KeyObject {
+  const key = Buffer.from(bytes)
+  try {
+    return createPrivateKey({ key, format, asymmetricKeyType })
+  } finally {
+    key.fill(0)
+  }
 }
 
 function importPublic(asymmetricKeyType: 'ml-kem-1024' | 'x25519', bytes: Uint8Array): KeyObject {

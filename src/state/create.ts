@@ -123,7 +123,8 @@ async function clearAway(
   for (const place of places) await removeAll(disk, place)
 }
 
-async function removeAll(disk: Disk, path: string): Promise<void> {
+/** A file, or a directory with all that is in it; nothing if there is nothing. */
+export async function removeAll(disk: Disk, path: string): Promise<void> {
   const found = await disk.stat(path)
   if (found === undefined) return
   if (found.kind !== 'directory') return disk.unlink(path)

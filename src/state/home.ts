@@ -1,5 +1,5 @@
 import { hex } from '../bytes/bytes.ts'
-import { type Rooted, rooted } from '../bytes/merkle.ts'
+import { type Frontier, type Rooted, rooted } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { expandLabel, hkdfSha256 } from '../crypto/kdf.ts'
 import type { Secret } from '../crypto/secret.ts'
@@ -210,7 +210,18 @@ export async function sighting(disk: Disk, home: string, anchorBase: string | un
   }
 }
 
-async function look(world: World, home: string, anchorBase: string | undefined): Promise<Reader> {
+/** A reader and what it stands on. */
+export type Look = Reader & {
+  readonly storeId: Uint8Array
+  readonly tree: Frontier
+  readonly slots: number
+  readonly records: Records
+  readonly scopes: Scopes
+  readonly source: SegmentFiles
+}
+
+/** One look, which fails where a writer takes something away meanwhile. @throws StateError, DiskError, BytesError */
+export async function look(world: World, home: string, anchorBase: string | undefined): Promise<Look> {
   const { disk } = world
   const { closing, release } = closers()
   try {
@@ -241,6 +252,12 @@ async function look(world: World, home: string, anchorBase: string | undefined):
     return {
       mark: markOf(storeId, rooted(sha256, replayed.tree)),
       config,
+      storeId,
+      tree: replayed.tree,
+      slots: anchor.slots.count,
+      records,
+      scopes,
+      source,
       get: path => records.get(path),
       getSecret: path => records.getSecret(path),
       list: prefix => records.list(prefix),

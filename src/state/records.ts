@@ -1,4 +1,4 @@
-import { equal } from '../bytes/bytes.ts'
+import { equal, hex } from '../bytes/bytes.ts'
 import type { Secret } from '../crypto/secret.ts'
 import { type Block, openRecord, openSecretRecord, type Placed, type ScopeTag } from './block.ts'
 import { type Envelope, verify } from './envelope.ts'
@@ -100,6 +100,14 @@ export class Records {
     const groups = new Set<Group>()
     for (const { group } of this.#entries.values()) groups.add(group)
     return [...groups].sort((a, b) => a.at.segment - b.at.segment || a.at.offset - b.at.offset)
+  }
+
+  /** The scopes that live records are sealed under, each once. */
+  scopes(): ScopeTag[] {
+    const found = new Map<string, ScopeTag>()
+    for (const { block } of this.#entries.values())
+      found.set(`${block.scope.slot} ${hex(block.scope.id)}`, block.scope)
+    return [...found.values()]
   }
 
   /** Where a record lies: its group, and its block there. @throws StateError ENOENT */

@@ -1,4 +1,4 @@
-import { equal } from '../bytes/bytes.ts'
+import { equal, utf8 } from '../bytes/bytes.ts'
 import type { Entropy } from '../host/entropy.ts'
 import { StateError } from './error.ts'
 import type { Records } from './records.ts'
@@ -27,6 +27,9 @@ export class ScopeChanges {
   make(name: string, recoverable: boolean): Promise<void> {
     const { scopes, entropy } = this.#parts
     return this.#inTurn(async () => {
+      const bytes = utf8(name).length
+      if (bytes < 1 || bytes > 255 || !name.isWellFormed())
+        throw new StateError('EINVAL', 'the name of a scope is 1 to 255 bytes')
       const found = scopes.find(name)
       if (found === undefined) await this.#commit(await scopes.plan(name, recoverable, entropy))
       else if (found.recoverable !== recoverable)

@@ -93,6 +93,16 @@ export class Scopes {
     return scope !== undefined && scope.state === 'live' && equal(scope.id, tag.id)
   }
 
+  /** The live scope of a sealed block. */
+  of(tag: Pick<ScopeTag, 'slot' | 'id'>): Scope | undefined {
+    return this.isLive(tag) ? this.#bySlot.get(tag.slot) : undefined
+  }
+
+  /** Those that are live, by slot. */
+  live(): Scope[] {
+    return [...this.#bySlot.values()].filter(scope => scope.state === 'live').sort((a, b) => a.slot - b.slot)
+  }
+
   /** Scopes whose destruction was promised and not yet completed. */
   shredding(): Scope[] {
     return [...this.#bySlot.values()].filter(scope => scope.state === 'shredding')

@@ -71,7 +71,12 @@ export async function openSigner(
 ): Promise<{ readonly signer: Signer; readonly keys: IdentityKeys }> {
   const signer = decodeSigner((await records.get(signerPath)).payload)
   using blob = await records.getSecret(signerKeysPath)
-  return { signer, keys: IdentityKeys.decode(blob, recordOf(signer)) }
+  return { signer, keys: decodeSignerKeys(blob, signer) }
+}
+
+/** The blob stays the caller's to wipe, the keys are. @throws SignatureError (they are not this signer's) */
+export function decodeSignerKeys(blob: Secret, signer: Signer): IdentityKeys {
+  return IdentityKeys.decode(blob, recordOf(signer))
 }
 
 /** Ed25519 (64 bytes), then ML-DSA-87 (4627), as docs/spec/identity.md has it of a hybrid record. */

@@ -1,5 +1,6 @@
 import { equal } from '../../bytes/bytes.ts'
 import type { Secret } from '../../crypto/secret.ts'
+import { amendmentNumber, amendmentPrefix, openAmendment } from '../amendments.ts'
 import { auditPath, auditPrefix, chunkPath, decodeChunk, decodeRetained } from '../audit.ts'
 import { openRecords, type ScopeTag } from '../block.ts'
 import { configPath, decodeConfig } from '../config.ts'
@@ -44,6 +45,13 @@ export const stateRecords = (storeId: Uint8Array): readonly OwnRecord[] => [
     async check(_path, _payload, records) {
       const { keys } = await openSigner(records)
       keys[Symbol.dispose]()
+    },
+  },
+  {
+    prefix: amendmentPrefix,
+    async check(path, payload, records) {
+      if (amendmentNumber(path) === undefined) throw new Error('it is no place for an amendment')
+      await openAmendment(payload, decodeSigner((await records.get(signerPath)).payload))
     },
   },
   { prefix: journalPath, check: (_, payload) => decodeJournalStart(payload) },

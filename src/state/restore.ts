@@ -1,0 +1,329 @@
+import { hex } from '../bytes/bytes.ts'
+import type { Secret } from '../crypto/secret.ts'
+import type { Disk } from '../host/disk.ts'
+import { anchorNames, createAnchor, join, openAnchor } from '../keeper/anchor.ts'
+import { readMarkFile } from '../keeper/mark-file.ts'
+import { destroyAnchor } from '../keeper/retire.ts'
+import type { Amendment } from '../mark/amendment.ts'
+import { type Mark, MarkError, sameMark } from '../mark/mark.ts'
+import { amendments } from './amendments.ts'
+import { type Contents, checkBackup } from './backup-contents.ts'
+import { type OpenBackup, openBackup, openChunksKey } from './backup-file.ts'
+import { removeAll } from './create.ts'
+import { StateError, stateError } from './error.ts'
+import { homeExists, look, parentOf, type World } from './home.ts'
+import type { RecoveryKey } from './recovery-key.ts'
+import { makeRestoredHome } from './restored-home.ts'
+
+export type RestoreOptions = {
+  readonly file: string
+  readonly key: RecoveryKey
+  readonly home: string
+  /** The directory that gets the anchor, named by the store id. */
+  readonly anchorBase: string
+  /** Who decided, as the amendment and the audit trail show it: 1 to 256 bytes of UTF-8. */
+  readonly by: string
+  /** Asked where an anchor of this store stands, before anything is given up. */
+  readonly confirm: (plan: RestorePlan) => Promise<boolean>
+  /** Called now and then, in each of two passes: bytes of the file read, of so many. */
+  readonly progress?: (pass: 'checking' | 'restoring', bytes: number, of: number) => void
+}
+
+/** What a backup says of itself, all of it checked. */
+export type CheckedBackup = {
+  /** What it was taken at; its domain is the store id. */
+  readonly mark: Mark
+  /** When: wall-clock milliseconds since 1970. */
+  readonly at: number
+  readonly scopes: readonly string[]
+  readonly records: number
+  readonly bytes: number
+}
+
+export type RestorePlan = {
+  readonly backup: CheckedBackup
+  readonly anchor: string
+  /** What is given up: the mark of the anchor that stands; `undefined` if its keeper kept none. */
+  readonly abandoned: Mark | undefined
+}
+
+export type Restored = {
+  readonly backup: CheckedBackup
+  readonly home: string
+  readonly anchor: string
+  readonly amendment: { readonly number: number; readonly amendment: Amendment }
+  /** A restore of the same mark had been cut short, and only its last step was left. */
+  readonly carriedOn: boolean
+}
+
+/** Where everything is put, and what it is called until then: docs/spec/backup.md, "Restoring". */
+type Place = {
+  readonly home: string
+  readonly newHome: string
+  readonly base: string
+  readonly anchor: string
+  readonly newAnchor: string
+  readonly retired: string
+}
+
+/**
+ * Reads all of a backup and checks it; makes nothing.
+ * @throws StateError EINTEGRITY, BackupError
+ */
+export async function verifyBackup(
+  world: Pick<World, 'disk'>,
+  { file, key, progress }: Pick<RestoreOptions, 'file' | 'key' | 'progress'>,
+): Promise<CheckedBackup> {
+  return withBackup(world.disk, file, key, async (backup, chunksKey) => {
+    const contents = await checkBackup(backup, chunksKey, (bytes, of) => progress?.('checking', bytes, of))
+    contents.keys[Symbol.dispose]()
+    return factsOf(backup, contents)
+  })
+}
+
+/**
+ * Makes a home of a backup, where none stands, and a new anchor for it, in the place of the one that the store had: by
+ * an amendment, after which nothing that was committed since the backup, and no old copy of the home, opens again. The
+ * whole file is checked before anything is made. Cut short anywhere, it is carried on, or begun again, by the same call.
+ * Answers `undefined` when `confirm` says no.
+ * @throws StateError EINVAL (a home stands there), EINTEGRITY (the backup, or the anchor, is damaged), ELOCKED, ENOSPC,
+ * EPERM; BackupError
+ */
+export async function restoreHome(world: World, options: RestoreOptions): Promise<Restored | undefined> {
+  return withBackup(world.disk, options.file, options.key, async (backup, chunksKey) => {
+    const checking = (bytes: number, of: number) => options.progress?.('checking', bytes, of)
+    const contents = await checkBackup(backup, chunksKey, checking)
+    using _ = contents.keys
+    const closing: (() => Promise<void>)[] = []
+    try {
+      return await new Restore(world, options, backup, chunksKey, contents, closing).run()
+    } finally {
+      for (const close of closing.reverse()) await close()
+    }
+  })
+}
+
+async function withBackup<T>(
+  disk: Disk,
+  path: string,
+  recovery: RecoveryKey,
+  use: (backup: OpenBackup, chunksKey: Secret) => Promise<T>,
+): Promise<T> {
+  try {
+    const file = await disk.open(path, { access: 'read' })
+    try {
+      const backup = await openBackup(file)
+      using chunksKey = openChunksKey(backup, recovery)
+      return await use(backup, chunksKey)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    throw stateError(error)
+  }
+}
+
+function factsOf({ mark, header, bytes }: OpenBackup, { scopes, records }: Contents): CheckedBackup {
+  return { mark, at: header.at, scopes, records, bytes }
+}
+
+class Restore {
+  readonly #world: World
+  readonly #options: RestoreOptions
+  readonly #backup: OpenBackup
+  readonly #chunksKey: Secret
+  readonly #contents: Contents
+  readonly #place: Place
+  readonly #closing: (() => Promise<void>)[]
+
+  constructor(
+    world: World,
+    options: RestoreOptions,
+    backup: OpenBackup,
+    chunksKey: Secret,
+    contents: Contents,
+    closing: (() => Promise<void>)[],
+  ) {
+    this.#world = world
+    this.#options = options
+    this.#backup = backup
+    this.#chunksKey = chunksKey
+    this.#contents = contents
+    this.#closing = closing
+    const { home, anchorBase: base } = options
+    const anchor = join(base, hex(backup.storeId))
+    const newAnchor = `${anchor}.restoring`
+    this.#place = {
+      home,
+      newHome: `${home}.restoring`,
+      base,
+      anchor,
+      newAnchor,
+      retired: `${anchor}.retired`,
+    }
+  }
+
+  async run(): Promise<Restored | undefined> {
+    const { disk } = this.#world
+    const { anchor, retired, base } = this.#place
+    await this.#refuseHome()
+    const isThere = async (path: string) => (await disk.stat(path)) !== undefined
+    if (!(await isThere(anchor)) && (await isThere(retired))) {
+      // Cut short between two renames: nothing of it was given up yet.
+      await disk.rename(retired, anchor)
+      await disk.syncDirectory(base)
+    }
+    const stands = await isThere(anchor)
+    const abandoned = stands ? await this.#holdStanding() : undefined
+    if (stands) {
+      const done = await this.#carryOn()
+      if (done !== undefined) return done
+      const backup = factsOf(this.#backup, this.#contents)
+      if (!(await this.#options.confirm({ backup, anchor, abandoned }))) return undefined
+    }
+    return this.#restore(abandoned)
+  }
+
+  async #refuseHome(): Promise<void> {
+    const { disk } = this.#world
+    const { home } = this.#place
+    const found = await disk.stat(home)
+    if (found === undefined) return
+    if (found.kind !== 'directory') throw new StateError('EINVAL', `${home} is no directory`)
+    if (await homeExists(disk, home))
+      throw new StateError('EINVAL', `a home stands at ${home}: move it aside, or name another place`)
+    if ((await disk.list(home)).length > 0)
+      throw new StateError('EINVAL', `${home} is not an empty directory`)
+  }
+
+  /** Takes the lock of the anchor that stands, and answers its mark; it is kept until all is done. */
+  async #holdStanding(): Promise<Mark | undefined> {
+    const { disk } = this.#world
+    const { anchor: path } = this.#place
+    try {
+      const anchor = await openAnchor(disk, path)
+      this.#closing.push(() => anchor.close())
+      const { storeId } = this.#backup
+      const mark = await readMarkFile(disk, join(path, anchorNames.mark), anchor.markKey, storeId)
+      return mark.number === 0 ? undefined : mark
+    } catch (error) {
+      if (!(error instanceof MarkError)) throw error
+      const advice = 'if it is lost and nothing uses it, move it aside and restore again'
+      throw new StateError('EINTEGRITY', `the anchor at ${path}: ${error.message}; ${advice}`, {
+        cause: error,
+      })
+    }
+  }
+
+  /** The anchor that stands may be that of a restore that was cut short. */
+  async #carryOn(): Promise<Restored | undefined> {
+    const { disk, entropy } = this.#world
+    const { home, newHome, retired, base, anchor } = this.#place
+    if ((await disk.stat(retired)) !== undefined) {
+      await destroyAnchor(disk, entropy, retired)
+      await disk.syncDirectory(base)
+    }
+    const amendment = await this.#unfinished()
+    if (amendment === undefined) return undefined
+    await disk.rename(newHome, home)
+    await disk.syncDirectory(parentOf(home))
+    return { backup: factsOf(this.#backup, this.#contents), home, anchor, amendment, carriedOn: true }
+  }
+
+  /** The amendment of the home that only lacks its name, if it opens with the anchor that stands. */
+  async #unfinished(): Promise<Restored['amendment'] | undefined> {
+    const { newHome, base } = this.#place
+    try {
+      const seen = await look(this.#world, newHome, base)
+      try {
+        const newest = (await amendments(seen)).at(-1)
+        const isOfBackup = newest !== undefined && sameMark(newest.amendment.adopted, this.#backup.mark)
+        return isOfBackup ? newest : undefined
+      } finally {
+        await seen.close()
+      }
+    } catch {
+      return undefined // not whole, or of another anchor: begun again
+    }
+  }
+
+  async #restore(abandoned: Mark | undefined): Promise<Restored> {
+    const { disk } = this.#world
+    const { newHome, newAnchor } = this.#place
+    await this.#clearAway()
+    let amendment: Amendment
+    try {
+      amendment = await this.#make(abandoned)
+    } catch (error) {
+      for (const path of [newHome, newAnchor]) await removeAll(disk, path).catch(() => {}) // what went wrong first counts
+      throw error
+    }
+    await this.#switch()
+    const { home, anchor } = this.#place
+    const number = this.#contents.amendments + 1
+    const backup = factsOf(this.#backup, this.#contents)
+    return { backup, home, anchor, amendment: { number, amendment }, carriedOn: false }
+  }
+
+  /** What an earlier one left, which was cut short, or is still at work: then the lock says so. */
+  async #clearAway(): Promise<void> {
+    const { disk } = this.#world
+    const { newHome, newAnchor } = this.#place
+    if ((await disk.stat(newAnchor)) !== undefined) {
+      const lock = await disk.lock(join(newAnchor, anchorNames.lock))
+      try {
+        await removeAll(disk, newAnchor)
+      } finally {
+        await lock.release()
+      }
+    }
+    await removeAll(disk, newHome)
+  }
+
+  async #make(abandoned: Mark | undefined): Promise<Amendment> {
+    const { disk, entropy, clock } = this.#world
+    const { home, newHome, newAnchor, base, anchor: anchorPath } = this.#place
+    const { mark, header, storeId } = this.#backup
+    await createAnchor(disk, entropy, newAnchor, storeId, header.slots)
+    const anchor = await openAnchor(disk, newAnchor)
+    this.#closing.push(() => anchor.close())
+    const amendment: Amendment = {
+      abandoned: abandoned ?? mark,
+      adopted: mark,
+      reason: abandoned === undefined ? 'keeper-lost' : 'recovery',
+      by: this.#options.by,
+      at: clock.now(),
+    }
+    await makeRestoredHome(this.#world, {
+      backup: this.#backup,
+      key: this.#chunksKey,
+      contents: this.#contents,
+      amendment,
+      directory: newHome,
+      anchor,
+      anchorPath,
+      progress: (bytes, of) => this.#options.progress?.('restoring', bytes, of),
+    })
+    await disk.syncDirectory(parentOf(home))
+    await disk.syncDirectory(base)
+    return amendment
+  }
+
+  async #switch(): Promise<void> {
+    const { disk, entropy } = this.#world
+    const { home, newHome, base, anchor, newAnchor, retired } = this.#place
+    const stands = (await disk.stat(anchor)) !== undefined
+    if (stands) {
+      await disk.rename(anchor, retired)
+      await disk.syncDirectory(base) // the next name must not be durable before this one: never two that open
+    }
+    await disk.rename(newAnchor, anchor)
+    await disk.syncDirectory(base)
+    if (stands) {
+      await destroyAnchor(disk, entropy, retired)
+      await disk.syncDirectory(base)
+    }
+    await disk.rename(newHome, home)
+    await disk.syncDirectory(parentOf(home))
+  }
+}

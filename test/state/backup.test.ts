@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { equal } from '../../src/bytes/bytes.ts'
+import { sameMark } from '../../src/mark/mark.ts'
+import { amendments } from '../../src/state/amendments.ts'
+import { openBackup, openChunksKey, readBackup } from '../../src/state/backup-file.ts'
+import { fsck } from '../../src/state/fsck.ts'
+import { openHome, readHome } from '../../src/state/home.ts'
+import { verifyBackup } from '../../src/state/restore.ts'
+import type { Store } from '../../src/state/store.ts'
+import { backedUp, movedAside, recovery, restoredTo } from './backup-support.ts'
+import {
+  bytesOf,
+  coded,
+  copy,
+  filesIn,
+  filesWith,
+  freshHome,
+  type Place,
+  refused,
+  textOf,
+  withStore,
+  world,
+} from './support.ts'
+
+/** Small and large records, overwritten and deleted ones, one in a recoverable scope of its own, two that are not. */
+async function fill(store: Store): Promise<void> {
+  await store.makeScope('kept', { recoverable: true })
+  await store.makeScope('empty', { recoverable: true })
+  await store.makeScope('secret')
+  for (let i = 0; i < 30; i++) await store.putAtomic(`/state/a/${i}`, bytesOf(`a${i}`), { subject: 'me' })
+  await store.putAtomic('/state/a/3', bytesOf('again'), { purpose: 'twice' })
+  await store.delete('/state/a/4')
+  await store.putAtomic('/state/large', world.entropy.bytes(1024 * 1024))
+  for (let i = 0; i < 5; i++) await store.putAtomic(`/state/middle/${i}`, world.entropy.bytes(100_000))
+  await store.commit([
+    { put: '/state/k', payload: bytesOf('kept with others'), scope: 'kept' },
+    { put: '/state/s', payload: bytesOf('not for any backup'), scope: 'secret' },
+  ])
+}
+
+type Seen = {
+  readonly [path: string]: { readonly text: string; readonly generation: number; readonly meta: unknown }
+}
+
+/** Everything there is but what a restore makes of its own, with its generation and envelope. */
+async function seen(store: Pick<Store, 'list' | 'get'>): Promise<Seen> {
+  const found: { [path: string]: Seen[string] } = {}
+  for (const path of store.list('/')) {
+    if (/^\/pawl\/(scope\/|journal$|amendment\/)/.test(path)) continue
+    const { payload, envelope, generation } = await store.get(path)
+    found[path] = { text: Buffer.from(payload).toString('latin1'), generation, meta: envelope }
+  }
+  return found
+}
+
+async function filled(t: Parameters<typeof freshHome>[0], keeper: 'file' | 'none' = 'file'): Promise<Place> {
+  const place = await freshHome(t, keeper, 2)
+  await withStore(place.home, fill)
+  return place
+}
+
+for (const keeper of ['file', 'none'] as const)
+  test(`keeper ${keeper}: what is recoverable is restored byte for byte, and the store goes on`, async t => {
+    const place = await filled(t, keeper)
+    const before = await withStore(place.home, seen)
+    const mark = await withStore(place.home, async store => store.mark)
+    const file = await backedUp(place)
+    movedAside(place)
+    const restored = await restoredTo(place, { file })
+    assert.ok(restored !== undefined && sameMark(restored.backup.mark, mark) && !restored.carriedOn)
+    await withStore(place.home, async store => {
+      assert.ok(equal(store.storeId, mark.domain))
+      assert.ok(store.mark.number > mark.number)
+      const after = await seen(store)
+      const audit = Object.keys(after).filter(path => path.startsWith('/pawl/audit/'))
+      const { '/state/s': lost, ...expected } = before
+      assert.equal(textOf(bytesOf(lost?.text ?? '')), 'not for any backup')
+      const newest = audit.at(-1) ?? ''
+      const { [newest]: entry, ...others } = after
+      assert.match(entry?.text ?? '', /"action":"restore"/)
+      assert.deepEqual(others, expected)
+      await store.putAtomic('/state/new', bytesOf('it goes on'))
+      await store.commit([{ put: '/state/k2', payload: bytesOf('k2'), scope: 'kept' }])
+      await store.commit([{ put: '/state/e', payload: bytesOf('e'), scope: 'empty' }])
+      await assert.rejects(
+        store.commit([{ put: '/state/s', payload: bytesOf('s'), scope: 'secret' }]),
+        coded('ENOENT'),
+      )
+      await store.makeScope('secret')
+      await store.compact()
+    })
+    const report = await fsck(world, place.home, { repair: false })
+    assert.deepEqual(
+      [report.outcome, report.findings.filter(({ code }) => code !== 'fsck/UNKNOWN_RECORD')],
+      ['clean', []],
+    )
+    assert.deepEqual(filesIn(place.base).length, 4, 'one anchor, and nothing beside it')
+  })
+
+/** Path, envelope and payload of each record, and the name of each scope, copied. */
+async function itemsOf(path: string): Promise<Buffer[][]> {
+  const file = await world.disk.open(path, { access: 'read' })
+  const backup = await openBackup(file)
+  using key = openChunksKey(backup, recovery)
+  const found: Buffer[][] = []
+  await readBackup(backup, key, items => {
+    for (const item of items)
+      found.push(
+        item.kind === 'scope'
+          ? [Buffer.from(item.name)]
+          : [Buffer.from(item.path), Buffer.from(item.envelope), Buffer.from(item.payload)],
+      )
+  })
+  await file.close()
+  return found
+}
+
+test('the amendment says what was given up, signed by the store, and the audit trail tells of it', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  const taken = await withStore(place.home, async store => store.mark)
+  await withStore(place.home, store => store.putAtomic('/state/later', bytesOf('later')))
+  const given = await withStore(place.home, async store => store.mark)
+  movedAside(place)
+  const asked: unknown[] = []
+  await restoredTo(place, {
+    file,
+    by: 'root',
+    async confirm({ abandoned, backup }) {
+      asked.push(abandoned?.number, backup.mark.number)
+      return true
+    },
+  })
+  assert.deepEqual(asked, [given.number, taken.number])
+  await withStore(place.home, async store => {
+    const [only, ...more] = await amendments(store)
+    assert.equal(more.length, 0)
+    assert.ok(only !== undefined && only.number === 1)
+    const { abandoned, adopted, reason, by } = only.amendment
+    assert.ok(sameMark(abandoned, given) && sameMark(adopted, taken))
+    assert.deepEqual([reason, by], ['recovery', 'root'])
+    const lines: string[] = []
+    for await (const line of store.audit()) lines.push(line)
+    const entry = JSON.parse(lines.at(-1) ?? '')
+    assert.deepEqual(
+      [entry.action, entry.path, entry.reason, entry.subject, entry.generation],
+      ['restore', '/pawl/amendment/1', 'recovery', 'root', taken.number + 1],
+    )
+    assert.equal(lines.filter(line => line.includes('"/state/a/3"')).length, 2, 'the trail came along')
+    await assert.rejects(store.get('/state/later'), coded('ENOENT'))
+  })
+})
+
+test('nothing of a scope that is not recoverable is in a backup: not its bytes, not its records', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  const segments = filesWith(place.home, bytesOf('/state/s'))
+  assert.equal(segments.length, 1, 'the scan finds what is there')
+  assert.equal(fs.readFileSync(file).includes('/state/'), false, 'paths are sealed')
+  const items = await itemsOf(file)
+  const found = (what: string) => items.filter(item => item.some(bytes => bytes.includes(what)))
+  assert.equal(found('kept with others').length, 1, 'the scan finds what is there')
+  assert.deepEqual(found('not for any backup'), [])
+  assert.deepEqual(
+    items.filter(([path]) => path?.includes('/state/s')),
+    [],
+  )
+  movedAside(place)
+  await restoredTo(place, { file })
+  await withStore(place.home, async store => {
+    assert.deepEqual(store.list('/state/s'), [])
+    const scopes = await Promise.all(
+      store.list('/pawl/scope/').map(async path => (await store.get(path)).payload),
+    )
+    assert.equal(scopes.filter(bytes => Buffer.from(bytes).includes('secret')).length, 0)
+  })
+})
+
+test('after a restore no old copy of the home opens, whichever is put back, and nothing of the old key is left', async t => {
+  const place = await filled(t)
+  const early = copy(place.home, `${place.root}/early`)
+  const anchorCopy = copy(place.anchor, `${place.root}/anchor copy`)
+  const file = await backedUp(place)
+  await withStore(place.home, store => store.putAtomic('/state/later', bytesOf('later')))
+  const key = fs.readFileSync(join(place.anchor, 'key')).subarray(8, 40)
+  const old = movedAside(place)
+  await restoredTo(place, { file })
+  assert.deepEqual(filesWith(place.base, key), [])
+  for (const home of [old, early]) {
+    await assert.rejects(openHome(world, home), coded(refused), home)
+    await assert.rejects(readHome(world, home), coded(refused), home)
+  }
+  fs.renameSync(place.home, `${place.home}.restored`)
+  await copy(old, place.home)
+  await assert.rejects(openHome(world, place.home), coded(refused))
+  // Nor does the new home open with a copy of the anchor that was.
+  copy(anchorCopy, place.anchor)
+  await assert.rejects(openHome(world, `${place.home}.restored`), coded(refused))
+})
+
+test('a restore over a home is refused; over an anchor it asks, and is an amendment of its own', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  await assert.rejects(restoredTo(place, { file }), coded('EINVAL', 'a home stands'))
+  movedAside(place, 'first')
+  await restoredTo(place, { file })
+  await withStore(place.home, store => store.putAtomic('/state/second', bytesOf('2')))
+  await assert.rejects(restoredTo(place, { file }), coded('EINVAL', 'a home stands'))
+  const second = await backedUp(place, 'second')
+  const aside = movedAside(place, 'second')
+  assert.equal(await restoredTo(place, { file: second, confirm: async () => false }), undefined)
+  await withStore(aside, async store => assert.ok(store.has('/state/second')), { base: place.base })
+  const again = await restoredTo(place, { file: second })
+  assert.equal(again?.amendment.number, 2)
+  await withStore(place.home, async store => {
+    const all = await amendments(store)
+    assert.deepEqual(
+      all.map(({ number, amendment }) => [number, amendment.reason]),
+      [
+        [1, 'recovery'],
+        [2, 'recovery'],
+      ],
+    )
+  })
+})
+
+test('without an anchor the mark that is given up is not known: keeper-lost, and nobody is asked', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  fs.rmSync(place.home, { recursive: true })
+  fs.rmSync(place.anchor, { recursive: true })
+  const confirm = () => assert.fail('nobody is asked')
+  const restored = await restoredTo(place, { file, confirm })
+  const { amendment } = restored?.amendment ?? assert.fail('not restored')
+  assert.equal(amendment.reason, 'keeper-lost')
+  assert.ok(sameMark(amendment.abandoned, amendment.adopted))
+  await withStore(place.home, async store =>
+    assert.equal(textOf((await store.get('/state/k')).payload), 'kept with others'),
+  )
+})
+
+test('an anchor that is held, or damaged, is not replaced', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  const old = movedAside(place)
+  const store = await openHome(world, old)
+  await assert.rejects(restoredTo(place, { file }), coded('ELOCKED'))
+  await store.close()
+  const mark = join(place.anchor, 'mark')
+  const whole = fs.readFileSync(mark)
+  fs.writeFileSync(mark, new Uint8Array(8192))
+  await assert.rejects(restoredTo(place, { file }), coded('EINTEGRITY', 'move it aside'))
+  fs.writeFileSync(mark, whole)
+  assert.deepEqual(fs.readdirSync(place.root).sort(), ['anchors', 'backup', 'home.old'])
+  await withStore(old, async store => assert.ok(store.has('/state/k')))
+})
+
+test('taken in the process that holds the home, a backup leaves its lock alone', async t => {
+  const place = await filled(t)
+  await withStore(place.home, async store => {
+    await store.putAtomic('/state/open', bytesOf('while open'))
+    const file = await backedUp(place)
+    const { spawnSync } = await import('node:child_process')
+    const script = `import { openHome } from '${new URL('../../src/state/home.ts', import.meta.url)}'
+      import { world } from '${new URL('./support.ts', import.meta.url)}'
+      await openHome(world, ${JSON.stringify(place.home)}).then(() => console.log('opened'), error => console.log(error.code))`
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      encoding: 'utf8',
+    })
+    assert.equal(stdout.trim(), 'ELOCKED')
+    const facts = await verifyBackup(world, { file, key: recovery })
+    assert.ok(sameMark(facts.mark, store.mark))
+  })
+})
+
+test('a backup is never written over anything, and a full disk leaves nothing behind', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  const before = fs.readFileSync(file)
+  await assert.rejects(backedUp(place), coded('EINVAL', 'never written over'))
+  assert.ok(equal(fs.readFileSync(file), before))
+  fs.writeFileSync(`${file}2.new`, 'x')
+  await assert.rejects(backedUp(place, 'backup2'), coded('EINVAL', '.new'))
+  assert.equal(fs.readFileSync(`${file}2.new`, 'utf8'), 'x')
+})
