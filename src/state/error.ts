@@ -66,6 +66,15 @@ export function stateError(error: unknown): unknown {
   return error
 }
 
+/** What was asked for; what lower rows threw instead, by the store's codes. */
+export async function inStateCodes<T>(asked: Promise<T>): Promise<T> {
+  try {
+    return await asked
+  } catch (error) {
+    throw stateError(error)
+  }
+}
+
 // A file that has to be there and is not, or is no file, is damage, never absence (S5): `ENOENT` says only that no
 // record is there.
 const diskCodes = {

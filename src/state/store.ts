@@ -13,7 +13,7 @@ import type { Committer } from './committer.ts'
 import { type Carried, Compaction } from './compaction.ts'
 import type { Config } from './config.ts'
 import { type Meta, wrap } from './envelope.ts'
-import { StateError, stateError } from './error.ts'
+import { inStateCodes, StateError } from './error.ts'
 import { type Figures, figuresOf } from './figures.ts'
 import { historyOf, type PastChange } from './history.ts'
 import { encodeJournalStart, type Journal } from './journal.ts'
@@ -133,7 +133,7 @@ export class Store {
     const { clock, budgets } = this.#parts
     const begun = clock.monotonic()
     try {
-      return await this.#commit(changes, options, begun)
+      return await inStateCodes(this.#commit(changes, options, begun))
     } finally {
       const took = clock.monotonic() - begun
       if (took > budgets.latencyMs) this.#tellSlow('commit', took)
@@ -190,10 +190,7 @@ export class Store {
    */
   async get(path: string, { fresh = false }: { readonly fresh?: boolean } = {}): Promise<Found> {
     this.#refuseIfClosed()
-    if (fresh)
-      await this.#parts.committer.confirm().catch(error => {
-        throw stateError(error)
-      })
+    if (fresh) await inStateCodes(this.#parts.committer.confirm())
     const { clock, budgets, records } = this.#parts
     const begun = clock.monotonic()
     const found = await records.get(path)
@@ -227,7 +224,7 @@ export class Store {
    * @throws StateError EINVAL (there is one of that name of the other kind), ENOSPC
    */
   makeScope(name: string, { recoverable = false }: { readonly recoverable?: boolean } = {}): Promise<void> {
-    return this.#scopeChanges.make(name, recoverable)
+    return inStateCodes(this.#scopeChanges.make(name, recoverable))
   }
 
   /**
@@ -236,7 +233,7 @@ export class Store {
    * @throws StateError ENOENT, EINVAL (it is recoverable), EPOISONED
    */
   shred(name: string): Promise<void> {
-    return this.#scopeChanges.shred(name)
+    return inStateCodes(this.#scopeChanges.shred(name))
   }
 
   /** What a crash has left unfinished: for whoever opens the store. */
@@ -289,7 +286,7 @@ export class Store {
    */
   async compact(): Promise<void> {
     this.#refuseIfUnusable()
-    await this.#compaction.all()
+    await inStateCodes(this.#compaction.all())
   }
 
   async #carry(carried: readonly Carried[], begin: number | undefined): Promise<void> {

@@ -307,3 +307,19 @@ test('a disk whose writes of marks were lies is found out at the next open, and 
   )
   await assert.rejects(openHome(world, home), coded('EROLLBACK', 'the keeper went back'))
 })
+
+test('an anchor that is damaged under an open store is EINTEGRITY, whatever is asked for', async t => {
+  const { home, anchor } = await freshHome(t)
+  await withStore(home, async store => {
+    await store.makeScope('session')
+    await store.commit([{ put: '/state/a', payload: bytesOf('a'), scope: 'session' }])
+  })
+  await withStore(home, async store => {
+    fs.truncateSync(join(anchor, 'slots'), 4096 + 32)
+    const late = { put: '/state/b', payload: bytesOf('b'), scope: 'session' }
+    await assert.rejects(store.commit([late]), coded('EINTEGRITY'))
+    await assert.rejects(store.compact(), coded('EINTEGRITY'))
+    await assert.rejects(store.makeScope('next'), coded('EINTEGRITY'))
+    await assert.rejects(store.get('/state/a'), coded('EINTEGRITY'))
+  })
+})
