@@ -158,6 +158,13 @@ export function writeHead(writer: Writer, major: number, count: number): void {
   else writer.u8(kind | 27).u64(count)
 }
 
+/** Of this major type, in whatever form. */
+export function readHead(reader: Reader, major: number): number {
+  const head = reader.u8()
+  if (head >> 5 !== major) throw new BytesError(`CBOR: major type ${major} was expected`)
+  return argument(reader, head & 31)
+}
+
 function item(reader: Reader, budget: { left: number }, depth: number): CborValue {
   if (depth > cborLimits.depthMax) throw new BytesError('CBOR: nested too deep')
   if (budget.left-- <= 0) throw new BytesError('CBOR: too many items')

@@ -1,5 +1,6 @@
-import { BytesError, concat, equal, utf8 } from '../bytes/bytes.ts'
-import { asBytes, asCount, asText, type CborMap, decodeCborMap, writeHead } from '../bytes/cbor.ts'
+import { BytesError, concat, equal, text, utf8 } from '../bytes/bytes.ts'
+import { readHead, writeHead } from '../bytes/cbor.ts'
+import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { StateError } from './error.ts'
@@ -52,25 +53,34 @@ export function verify(envelope: Uint8Array, payload: Uint8Array): Envelope {
 /** What an envelope says, without its payload. @throws StateError EINTEGRITY */
 export function openEnvelope(bytes: Uint8Array): Envelope {
   try {
-    const map = decodeCborMap(bytes, ['v', 'alg', 'size', 'sha256', 'subject', 'purpose', 'ts'])
-    if (map.v !== 1 || map.alg !== 'sha-256') throw new BytesError('unknown version or algorithm')
-    return {
-      size: asCount(map.size),
-      sha256: asBytes(map.sha256, 32),
-      subject: short(map.subject, limits.subjectBytesMax),
-      purpose: short(map.purpose, limits.purposeBytesMax),
-      at: asCount(map.ts),
-    }
+    const envelope = fieldsOf(new Reader(bytes))
+    if (!equal(encodeEnvelope(envelope), bytes)) throw new BytesError('not in its one form')
+    return envelope
   } catch (error) {
     if (error instanceof BytesError) throw new StateError('EINTEGRITY', `envelope: ${error.message}`)
     throw error
   }
 }
 
-function short(value: CborMap[string] | undefined, max: number): string {
-  const read = asText(value)
-  if (utf8(read).length > max) throw new BytesError('text over its bound')
-  return read
+/** What stands where the fields do: whether all else is as it must be is seen when it is written again. */
+function fieldsOf(reader: Reader): Envelope {
+  reader.bytes(beforeTime.length)
+  const at = readHead(reader, 0)
+  reader.bytes(beforeSize.length)
+  const size = readHead(reader, 0)
+  reader.bytes(beforeHash.length)
+  const sha256 = Uint8Array.from(reader.bytes(32))
+  reader.bytes(beforePurpose.length)
+  const purpose = short(reader, limits.purposeBytesMax)
+  reader.bytes(beforeSubject.length)
+  const subject = short(reader, limits.subjectBytesMax)
+  return { at, size, sha256, purpose, subject }
+}
+
+function short(reader: Reader, max: number): string {
+  const length = readHead(reader, 3)
+  if (length > max) throw new BytesError('text over its bound')
+  return length === 0 ? '' : text(reader.bytes(length))
 }
 
 function bounded(value: string, max: number, name: string): Uint8Array {

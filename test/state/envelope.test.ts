@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type CborValue, encodeCbor } from '../../src/bytes/cbor.ts'
+import { asBytes, asCount, asText, type CborValue, decodeCborMap, encodeCbor } from '../../src/bytes/cbor.ts'
 import { decodeConfig, encodeConfig, profiles } from '../../src/state/config.ts'
-import { verify, wrap } from '../../src/state/envelope.ts'
+import { type Envelope, openEnvelope, verify, wrap } from '../../src/state/envelope.ts'
 import { decodeHomeFile, encodeHomeFile } from '../../src/state/home-file.ts'
 import { decodeScope, encodeScope } from '../../src/state/scopes.ts'
 import { bytesOf, coded, sha256Of } from './support.ts'
@@ -115,6 +115,48 @@ test('an envelope in another order of keys, or with a longer number, is refused'
   ])
   assert.throws(() => verify(swapped, payload), coded('EINTEGRITY'))
 })
+
+test('whatever is done to an envelope, it is read as any reader of CBOR reads it, or refused', () => {
+  const part = fc.oneof(
+    fc.uint8Array({ maxLength: 4 }),
+    fc.constantFrom(...[0x18, 0x19, 0x1b, 0x5f, 0x7f, 0xa7, 0xff].map(byte => Uint8Array.of(byte))),
+  )
+  const edit = fc.record({ at: fc.double({ min: 0, max: 1, noNaN: true }), gone: fc.nat(3), part })
+  const property = fc.property(
+    fc.string({ maxLength: 30 }),
+    fc.maxSafeNat(),
+    fc.array(edit, { maxLength: 2 }),
+    (subject, at, edits) => {
+      let bytes = wrap(payload, { subject, purpose: 'p', at })
+      for (const { at, gone, part } of edits) {
+        const place = Math.floor(at * bytes.length)
+        bytes = Buffer.concat([bytes.subarray(0, place), part, bytes.subarray(place + gone)])
+      }
+      assert.deepEqual(
+        outcome(() => openEnvelope(bytes)),
+        outcome(() => readSlowly(bytes)),
+      )
+    },
+  )
+  fc.assert(property, { numRuns: 5000 })
+})
+
+/** By the general decoder, which refuses every form but one. */
+function readSlowly(bytes: Uint8Array): Envelope {
+  const map = decodeCborMap(bytes, ['v', 'alg', 'size', 'sha256', 'subject', 'purpose', 'ts'])
+  assert.deepEqual([map.v, map.alg], [1, 'sha-256'])
+  const [purpose, subject] = [asText(map.purpose), asText(map.subject)]
+  for (const short of [purpose, subject]) assert.ok(Buffer.byteLength(short) <= 128)
+  return { at: asCount(map.ts), size: asCount(map.size), sha256: asBytes(map.sha256, 32), purpose, subject }
+}
+
+function outcome(read: () => Envelope): Envelope | 'refused' {
+  try {
+    return read()
+  } catch {
+    return 'refused'
+  }
+}
 
 test('metadata is bounded in bytes, and nothing is wrapped that would not verify', () => {
   const atBound = { subject: 'é'.repeat(64), purpose: 'x'.repeat(128), at: 0 }
