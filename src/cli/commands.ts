@@ -1,3 +1,4 @@
+import { backupCommands } from './backup-commands.ts'
 import type { Command } from './command.ts'
 import { daemonCommands } from './daemon-commands.ts'
 import { anchor, home, json, jsonLines, log, opening, reading } from './options.ts'
@@ -201,6 +202,7 @@ export const commands: readonly Command[] = [
   },
   ...stateCommands,
   ...upkeepCommands,
+  ...backupCommands,
   ...daemonCommands,
   {
     name: 'doctor',

@@ -8,7 +8,7 @@ export const exits = {
   unsupported: { code: 5, meaning: 'version or suite not supported' },
   noHome: { code: 10, meaning: 'no home' },
   locked: { code: 11, meaning: 'locked by another process' },
-  wrongKey: { code: 12, meaning: 'wrong key or passphrase (reserved for later releases)' },
+  wrongKey: { code: 12, meaning: 'wrong key or passphrase' },
   unreachable: { code: 20, meaning: 'peer, keeper or daemon not reachable' },
   interrupted: { code: 130, meaning: 'interrupted' },
 } as const satisfies { readonly [name: string]: { readonly code: number; readonly meaning: string } }

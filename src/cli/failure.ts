@@ -6,6 +6,7 @@ import { HookError } from '../node/hooks.ts'
 import { quoted } from '../node/permissions.ts'
 import { type SessionCode, SessionError } from '../session/error.ts'
 import { SignatureError } from '../signature/error.ts'
+import { BackupError } from '../state/backup-error.ts'
 import { type StateCode, StateError } from '../state/error.ts'
 import { NoHomeError, NoPeerError, OutputError, UsageError } from './command.ts'
 import type { Exit } from './exits.ts'
@@ -29,6 +30,7 @@ type Code =
   | SessionCode
   | `mailbox/${MailboxError['code']}`
   | `signature/${SignatureError['code']}`
+  | `backup/${BackupError['code']}`
   | `wire/${WireFault}`
   | `disk/${DiskFault}`
   | `hooks/${HookError['code']}`
@@ -110,6 +112,15 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'mailbox/SEQUENCE': { exit: 'refused', hint: askThePeer },
   'mailbox/TOO_BIG': { exit: 'usage', hint: 'a message is at most 16 MiB; send it in parts' },
 
+  'backup/EKEY': {
+    exit: 'wrongKey',
+    hint: 'name the secret recovery key whose public half the backup was taken with; both say their id',
+  },
+  'backup/EVERSION': {
+    exit: 'unsupported',
+    hint: 'restore it with the version that took it, or a newer one',
+  },
+
   'signature/EINVAL': { exit: 'usage', hint: 'an identity is the one line that pawl id prints' },
   'signature/E2BIG': { exit: 'usage', hint: 'this identity has come to its end; make a new home' },
   'signature/EKEY': { exit: 'wrongKey', hint: newest },
@@ -146,6 +157,8 @@ function hintOf(error: unknown): string | undefined {
   if (!(error instanceof StateError)) return undefined
   const { code, message } = error
   if (code === 'EINTEGRITY' && message.startsWith('no whole anchor')) return lostAnchor
+  if (code === 'EINTEGRITY' && message.startsWith('the backup is damaged'))
+    return 'nothing was made; use another backup, or a whole copy of this one'
   const lock = /^the lock file (.*) is (gone|not the empty file it was)$/s.exec(message)?.[1]
   if (code === 'EINTEGRITY' && lock !== undefined)
     return `make sure that no process uses this home, then: install -m 600 /dev/null ${quoted(lock)}`
@@ -166,6 +179,7 @@ function codeOf(error: unknown): Code | undefined {
   if (error instanceof SessionError || error instanceof ExposedError) return error.code
   if (error instanceof StateError) return `state/${error.code}`
   if (error instanceof MailboxError) return `mailbox/${error.code}`
+  if (error instanceof BackupError) return `backup/${error.code}`
   if (error instanceof SignatureError) return `signature/${error.code}`
   if (error instanceof WireError) return `wire/${error.code}`
   if (error instanceof DiskError) return `disk/${error.code}`

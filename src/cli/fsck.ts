@@ -82,12 +82,15 @@ export class LookProgress {
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #out: { readonly isTTY?: boolean; write(text: string): unknown }
   readonly #begun: number
+  readonly #what: string
   #drawn: number | undefined
 
   constructor(
     clock: Pick<Clock, 'monotonic'>,
     out: { readonly isTTY?: boolean; write(text: string): unknown },
+    what = 'looked at',
   ) {
+    this.#what = what
     this.#clock = clock
     this.#out = out
     this.#begun = clock.monotonic()
@@ -97,7 +100,7 @@ export class LookProgress {
     const now = this.#clock.monotonic()
     if (!this.#out.isTTY || now - this.#begun < quietMs || now - (this.#drawn ?? 0) < drawEveryMs) return
     this.#drawn = now
-    this.#out.write(`\rlooked at ${Math.min(99, Math.floor((100 * bytes) / Math.max(of, 1)))} %\u001b[K`)
+    this.#out.write(`\r${this.#what} ${Math.min(99, Math.floor((100 * bytes) / Math.max(of, 1)))} %\u001b[K`)
   }
 
   wipe(): void {

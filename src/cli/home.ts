@@ -115,7 +115,8 @@ export async function peerNamed(records: Parameters<typeof listPeers>[0], name: 
   throw new NoPeerError(name)
 }
 
-async function checkedHome(
+/** The home and the base of its anchor as named: they stand, and nobody else gets at them. */
+export async function checkedHome(
   given: Given,
 ): Promise<{ readonly home: string; readonly base: string | undefined }> {
   const home = await homeNamed(given)

@@ -86,7 +86,8 @@ function usualAnchorBase(): string {
   return join(userDirectory('--anchor or PAWL_ANCHOR'), '.local/state/pawl')
 }
 
-async function refuseToMake(home: string, anchorBase: string): Promise<void> {
+/** Where a home and an anchor may not be made. @throws UsageError */
+export async function refuseToMake(home: string, anchorBase: string): Promise<void> {
   if (await standsAt(home))
     throw new UsageError(
       `a home stands at ${home} already`,
@@ -130,8 +131,8 @@ function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`)
 }
 
-/** For the owner alone; what exists is left as it is. */
-async function makeDirectories(path: string): Promise<void> {
+/** A directory and those above it: for the owner alone; what exists is left as it is. */
+export async function makeDirectories(path: string): Promise<void> {
   const found = await realDisk.stat(path)
   if (found?.kind === 'directory') return
   if (found !== undefined) throw new UsageError(`${path} is not a directory`, 'name another place')

@@ -1,6 +1,8 @@
 import { hex } from '../bytes/bytes.ts'
-import { describeMark } from '../mark/mark.ts'
+import type { Amendment } from '../mark/amendment.ts'
+import { describeMark, type Mark } from '../mark/mark.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
+import { amendments } from '../state/amendments.ts'
 import { budgets } from '../state/budget.ts'
 import { lookAt, type Sight } from '../state/fsck/look.ts'
 import { checkPath, ownPrefix } from '../state/path.ts'
@@ -8,7 +10,7 @@ import { segmentPath } from '../state/segment.ts'
 import type { Run } from './command.ts'
 import { placeOf } from './fsck.ts'
 import { anchorBaseNamed, exposureOf, homeNamed, noHome, realWorld } from './home.ts'
-import { answer, answerJson, count, counted, say, size } from './output.ts'
+import { answer, answerJson, count, counted, printable, say, size } from './output.ts'
 
 export const inspect: Run = async given => {
   const [path] = given.words
@@ -20,7 +22,7 @@ export const inspect: Run = async given => {
     const { findings, config } = sight
     if (findings.has('NO_HOME')) throw noHome(given, home)
     if (config !== undefined) refuseHooksIn(config.profile, process.env)
-    const facts = path === undefined ? homeFacts(home, sight) : await recordFacts(path, sight)
+    const facts = path === undefined ? await homeFacts(home, sight) : await recordFacts(path, sight)
     if (given.json) await answerJson(facts.json)
     else for (const [name, text] of facts.lines) await answer(`${name.padEnd(11)}  ${text}`.trimEnd())
     if (findings.counts.unrecoverable === 0) return 'done'
@@ -40,7 +42,7 @@ type Facts = {
   readonly lines: readonly (readonly [string, string])[]
 }
 
-function homeFacts(home: string, sight: Sight): Facts {
+async function homeFacts(home: string, sight: Sight): Promise<Facts> {
   const { storeId, anchorPath, mark, config, walk, start, records, scopes = [], slots, findings } = sight
   const segments = (walk?.segments ?? [])
     .filter(({ superseded }) => !superseded)
@@ -70,9 +72,14 @@ function homeFacts(home: string, sight: Sight): Facts {
       `${number}: ${size(bytes)}, ${last < first ? 'no groups' : `groups ${count(first)} to ${count(last)}`}`,
     ])
   if (slots !== undefined) lines.push(['slots', `${count(used)} of ${count(slots)} used`])
-  for (const { name, slot, state } of scopes)
+  for (const { name, slot, state, recoverable } of scopes)
     if (state !== 'dead')
-      lines.push(['scope', `${name}, slot ${slot}${state === 'live' ? '' : ', being destroyed'}`])
+      lines.push([
+        'scope',
+        `${name}, slot ${slot}${recoverable ? ', in backups' : ''}${state === 'live' ? '' : ', being destroyed'}`,
+      ])
+  const amended = records === undefined ? [] : await amendments(records).catch(() => [])
+  for (const { number, amendment } of amended) lines.push(['amendment', amendedText(number, amendment)])
   const { payloadBytes, latencyMs, queueBytes } = budgets
   lines.push([
     'budgets',
@@ -96,12 +103,25 @@ function homeFacts(home: string, sight: Sight): Facts {
     journalBytes,
     scopes: scopes
       .filter(({ state }) => state !== 'dead')
-      .map(({ name, slot, state }) => ({ name, slot, state })),
+      .map(({ name, slot, state, recoverable }) => ({ name, slot, state, recoverable })),
+    amendments: amended.map(({ number, amendment }) => amendmentJson(number, amendment)),
     slots: { used, of: slots },
     findings: findings.list,
     budgets,
   }
   return { json, lines }
+}
+
+/** What is damaged among them is fsck's to say. */
+function amendedText(number: number, { reason, abandoned, adopted, by, at }: Amendment): string {
+  const marks = `from ${describeMark(abandoned)} to ${describeMark(adopted)}`
+  return `${number}: ${reason}, ${marks}, by ${printable(by)}, ${new Date(at).toISOString()}`
+}
+
+function amendmentJson(number: number, { reason, abandoned, adopted, by, at }: Amendment) {
+  const json = (mark: Mark) => ({ number: mark.number, head: hex(mark.head) })
+  const time = new Date(at).toISOString()
+  return { number, reason, abandoned: json(abandoned), adopted: json(adopted), by, at: time }
 }
 
 async function recordFacts(path: string, { records, scopes = [], directory }: Sight): Promise<Facts> {

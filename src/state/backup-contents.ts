@@ -16,6 +16,8 @@ import { decodeSignerKeys, encodeSigner, signerKeysPath, signerPath } from './si
 export type Contents = {
   readonly config: Config
   readonly configRecord: RecordItem
+  /** Where the anchor lay. */
+  readonly anchor: string
   readonly scopes: readonly string[]
   readonly records: number
   /** The store's private keys: the caller's to wipe. */
@@ -72,6 +74,7 @@ class Check {
   /** What is kept of it is copied. @throws BytesError, StateError EINTEGRITY */
   take(item: Item): void {
     this.#order.take(item)
+    if (item.kind === 'place') return
     if (item.kind === 'scope') {
       if ((item.name === defaultScope) !== (this.#order.scopeCount === 1))
         throw new BytesError('the default scope is not the first')
@@ -92,11 +95,13 @@ class Check {
 
   contents(): Contents {
     const keys = this.keys
-    if (this.#configRecord === undefined || !this.#hasSigner || keys === undefined)
+    const { anchor } = this.#order
+    if (anchor === undefined || this.#configRecord === undefined || !this.#hasSigner || keys === undefined)
       throw new BytesError('a record is missing that every store has')
     return {
       config: decodeConfig(this.#configRecord.payload),
       configRecord: this.#configRecord,
+      anchor,
       scopes: this.#order.scopes,
       records: this.#records,
       keys,

@@ -66,7 +66,7 @@ export function encodeHeader({ signer, tree, at, slots, recovery, kem, salt }: H
 /** The length of the map behind the preamble. @throws BytesError, BackupError EVERSION */
 export function parsePreamble(bytes: Uint8Array): number {
   const reader = new Reader(bytes)
-  if (!equal(reader.bytes(8), magic)) throw new BytesError('this is no backup')
+  if (!equal(reader.bytes(8), magic)) throw new BytesError('it does not begin as a backup does')
   const version = reader.u16()
   if (version !== format)
     throw new BackupError('EVERSION', `a backup of format ${version}; this version knows ${format}`)

@@ -5,7 +5,10 @@ import { limits } from './limits.ts'
 import { isPath } from './path.ts'
 
 /** docs/spec/backup.md, "Chunks": what a backup holds, in its order. Envelope and payload may be keys. */
-export type Item = ScopeItem | RecordItem
+export type Item = PlaceItem | ScopeItem | RecordItem
+
+/** Where the anchor lay. */
+export type PlaceItem = { readonly kind: 'place'; readonly anchor: string }
 
 export type ScopeItem = { readonly kind: 'scope'; readonly name: string }
 
@@ -20,12 +23,14 @@ export type RecordItem = {
   readonly payload: Uint8Array
 }
 
-const kinds = { scope: 1, record: 2 } as const
+const kinds = { scope: 1, record: 2, place: 3 } as const
+const placeBytesMax = 4096
 export const scopesMax = 65_535
 const recordOverhead = 1 + 2 + 1 + 8 + 2 + 4
 
 /** What it takes of a chunk. */
 export function itemBytes(item: Item): number {
+  if (item.kind === 'place') return 3 + utf8(item.anchor).length
   return item.kind === 'scope'
     ? 2 + utf8(item.name).length
     : recordOverhead + item.path.length + item.envelope.length + item.payload.length
@@ -33,6 +38,11 @@ export function itemBytes(item: Item): number {
 
 /** Written into place, so that what may be keys is copied once. @throws BytesError */
 export function writeItem(into: Uint8Array, item: Item): void {
+  if (item.kind === 'place') {
+    const anchor = utf8(item.anchor)
+    into.set(new Writer(3 + anchor.length).u8(kinds.place).u16(anchor.length).bytes(anchor).done())
+    return
+  }
   if (item.kind === 'scope') {
     const name = utf8(item.name)
     into.set(new Writer(2 + name.length).u8(kinds.scope).u8(name.length).bytes(name).done())
@@ -62,6 +72,12 @@ export function parseItems(chunk: Uint8Array): Item[] {
 
 function parseItem(reader: Reader): Item {
   const kind = reader.u8()
+  if (kind === kinds.place) {
+    const anchor = text(reader.bytes(reader.u16()))
+    if (anchor === '' || anchor.includes('\0') || utf8(anchor).length > placeBytesMax)
+      throw new BytesError('a place that is none')
+    return { kind: 'place', anchor }
+  }
   if (kind === kinds.scope) {
     const name = text(reader.bytes(reader.u8()))
     if (name === '') throw new BytesError('a scope without a name')
@@ -79,11 +95,12 @@ function parseItem(reader: Reader): Item {
   return { kind: 'record', scope, path, generation, envelope, payload: reader.bytes(length) }
 }
 
-/** Holds the items of a whole backup to their order: scopes before records, each of them once. */
+/** Holds the items of a whole backup to their order: the place, then scopes, each of them once, then records. */
 export class ItemOrder {
   readonly #names = new Set<string>()
   readonly #scopesMax: number
   #hasRecords = false
+  #anchor: string | undefined
 
   constructor(scopesMax: number) {
     this.#scopesMax = scopesMax
@@ -91,7 +108,10 @@ export class ItemOrder {
 
   /** @throws BytesError */
   take(item: Item): void {
-    if (item.kind === 'record') {
+    if ((item.kind === 'place') !== (this.#anchor === undefined))
+      throw new BytesError('the place is not the first item, or not the only one')
+    if (item.kind === 'place') this.#anchor = item.anchor
+    else if (item.kind === 'record') {
       this.#hasRecords = true
       if (item.scope >= this.#names.size) throw new BytesError('a record of a scope that is not named')
     } else {
@@ -100,6 +120,11 @@ export class ItemOrder {
       if (this.#names.size === this.#scopesMax) throw new BytesError('more scopes than key slots')
       this.#names.add(item.name)
     }
+  }
+
+  /** Where the anchor lay. */
+  get anchor(): string | undefined {
+    return this.#anchor
   }
 
   get scopeCount(): number {

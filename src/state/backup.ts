@@ -4,6 +4,7 @@ import type { Mark } from '../mark/mark.ts'
 import { isMadeAnew } from './backup-contents.ts'
 import { BackupWriter, backupPurpose, encodeHeader, signedBytes } from './backup-file.ts'
 import { openRecords } from './block.ts'
+import type { Config } from './config.ts'
 import { StateError, stateError } from './error.ts'
 import { parentOf, type World } from './home.ts'
 import type { RecoveryPublicKey } from './recovery-key.ts'
@@ -18,6 +19,8 @@ export type BackupOptions = {
   /** What is to be written; nothing may be there yet. */
   readonly file: string
   readonly to: RecoveryPublicKey
+  /** Called before anything is written: what it throws refuses the home. */
+  readonly admit?: (config: Config) => void
   /** Called now and then: records written, of so many. */
   readonly progress?: (records: number, of: number) => void
 }
@@ -46,6 +49,7 @@ export async function backupHome(world: World, options: BackupOptions): Promise<
     await refuseExisting(disk, path)
     const snapshot = await takeSnapshot(world, home, anchorBase)
     try {
+      options.admit?.(snapshot.config)
       return await write(world, snapshot, options)
     } finally {
       await snapshot.close()
@@ -98,6 +102,7 @@ async function writeInto(
   })
   using writer = await BackupWriter.begin(file, shared, front)
   const names = [...new Set(recoverable.map(({ name }) => name))]
+  await writer.add({ kind: 'place', anchor: snapshot.anchorPath })
   for (const name of names) await writer.add({ kind: 'scope', name })
   let written = 0
   const add = async ({ group, block, records: live }: LiveBlock): Promise<void> => {

@@ -213,6 +213,7 @@ export async function sighting(disk: Disk, home: string, anchorBase: string | un
 /** A reader and what it stands on. */
 export type Look = Reader & {
   readonly storeId: Uint8Array
+  readonly anchorPath: string
   readonly tree: Frontier
   readonly slots: number
   readonly records: Records
@@ -253,6 +254,7 @@ export async function look(world: World, home: string, anchorBase: string | unde
       mark: markOf(storeId, rooted(sha256, replayed.tree)),
       config,
       storeId,
+      anchorPath,
       tree: replayed.tree,
       slots: anchor.slots.count,
       records,

@@ -9,6 +9,7 @@ import { type Mark, MarkError, sameMark } from '../mark/mark.ts'
 import { amendments } from './amendments.ts'
 import { type Contents, checkBackup } from './backup-contents.ts'
 import { type OpenBackup, openBackup, openChunksKey } from './backup-file.ts'
+import type { Config } from './config.ts'
 import { removeAll } from './create.ts'
 import { StateError, stateError } from './error.ts'
 import { homeExists, look, parentOf, type World } from './home.ts'
@@ -19,10 +20,12 @@ export type RestoreOptions = {
   readonly file: string
   readonly key: RecoveryKey
   readonly home: string
-  /** The directory that gets the anchor, named by the store id. */
-  readonly anchorBase: string
+  /** The directory that gets the anchor, named by the store id; without it the one that the anchor lay in. */
+  readonly anchorBase?: string | undefined
   /** Who decided, as the amendment and the audit trail show it: 1 to 256 bytes of UTF-8. */
   readonly by: string
+  /** Called when all of the backup is checked, before anything is made: what it throws refuses it. */
+  readonly admit?: (found: { readonly config: Config; readonly anchorBase: string }) => Promise<void> | void
   /** Asked where an anchor of this store stands, before anything is given up. */
   readonly confirm: (plan: RestorePlan) => Promise<boolean>
   /** Called now and then, in each of two passes: bytes of the file read, of so many. */
@@ -150,7 +153,7 @@ class Restore {
     this.#chunksKey = chunksKey
     this.#contents = contents
     this.#closing = closing
-    const { home, anchorBase: base } = options
+    const { home, anchorBase: base = parentOf(contents.anchor) } = options
     const anchor = join(base, hex(backup.storeId))
     const newAnchor = `${anchor}.restoring`
     this.#place = {
@@ -167,6 +170,8 @@ class Restore {
     const { disk } = this.#world
     const { anchor, retired, base } = this.#place
     await this.#refuseHome()
+    await this.#options.admit?.({ config: this.#contents.config, anchorBase: base })
+    await this.#refuseElsewhere()
     const isThere = async (path: string) => (await disk.stat(path)) !== undefined
     if (!(await isThere(anchor)) && (await isThere(retired))) {
       // Cut short between two renames: nothing of it was given up yet.
@@ -194,6 +199,21 @@ class Restore {
       throw new StateError('EINVAL', `a home stands at ${home}: move it aside, or name another place`)
     if ((await disk.list(home)).length > 0)
       throw new StateError('EINVAL', `${home} is not an empty directory`)
+  }
+
+  /** Where the anchor lay there may be one still: then the old home would open beside the new one. */
+  async #refuseElsewhere(): Promise<void> {
+    const { disk } = this.#world
+    const { anchor } = this.#place
+    const before = this.#contents.anchor
+    const stood = await disk.stat(before)
+    if (before === anchor || stood === undefined) return
+    const stands = await disk.stat(anchor)
+    if (stands !== undefined && stands.inode === stood.inode && stands.device === stood.device) return
+    throw new StateError(
+      'EINVAL',
+      `an anchor of this store stands at ${before}: restore beside it, or move it aside, so that not two homes open`,
+    )
   }
 
   /** Takes the lock of the anchor that stands, and answers its mark; it is kept until all is done. */

@@ -178,7 +178,7 @@ suite('pawl state inspect, delete, history, compact', { timeout: 120_000 }, () =
     const all = JSON.parse((await pawl('inspect', '--json')).stdout)
     assert.equal(all.generation, 2)
     assert.equal(all.segments[0].number, 1)
-    assert.deepEqual(all.scopes, [{ name: 'default', slot: 0, state: 'live' }])
+    assert.deepEqual(all.scopes, [{ name: 'default', slot: 0, state: 'live', recoverable: true }])
     const anchor = scene.anchors.get('a') ?? ''
     const key = fs.readFileSync(join(anchor, 'key')).subarray(8, 40).toString('hex')
     assert.ok(!JSON.stringify(all).includes(key))

@@ -109,9 +109,9 @@ async function itemsOf(path: string): Promise<Buffer[][]> {
   await readBackup(backup, key, items => {
     for (const item of items)
       found.push(
-        item.kind === 'scope'
-          ? [Buffer.from(item.name)]
-          : [Buffer.from(item.path), Buffer.from(item.envelope), Buffer.from(item.payload)],
+        item.kind === 'record'
+          ? [Buffer.from(item.path), Buffer.from(item.envelope), Buffer.from(item.payload)]
+          : [Buffer.from(item.kind === 'scope' ? item.name : item.anchor)],
       )
   })
   await file.close()
