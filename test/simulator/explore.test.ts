@@ -259,3 +259,43 @@ test('a budget or a bound that cuts an exploration short is reported', async () 
   assert.equal(sampled.complete, false)
   assert.ok(sampled.checks < 256 && sampled.checks > 24)
 })
+
+test('crashes count from the moment the exploration is armed, and those before do not', async () => {
+  const explored = async (isArmed?: (acks: { written: number }) => boolean) =>
+    explore({
+      ...(isArmed === undefined ? {} : { isArmed }),
+      profiles: ['posix'],
+      acks: () => ({ written: 0 }),
+      run: async (disk, acks) => {
+        for (const name of ['/a', '/b']) {
+          acks.written++
+          await disk.open(name, { access: 'exclusive' })
+        }
+      },
+      check: async () => {},
+    })
+  const all = await explored()
+  const late = await explored(acks => acks.written > 1)
+  assert.equal(all.points, 3)
+  assert.equal(late.points, 2)
+})
+
+test('states that differ in acks and not in what is promised are one', async () => {
+  const explored = async (promise?: (acks: { told: number }) => unknown) =>
+    explore({
+      ...(promise === undefined ? {} : { promise }),
+      profiles: ['posix'],
+      acks: () => ({ told: 0 }),
+      run: async (disk, acks) => {
+        const file = await disk.open('/a', { access: 'exclusive' })
+        for (const byte of [1, 1, 1]) {
+          acks.told++
+          await file.write(Uint8Array.of(byte), 0)
+        }
+      },
+      check: async () => {},
+    })
+  const apart = await explored()
+  const together = await explored(() => 'nothing')
+  assert.ok(together.checks < apart.checks, `${together.checks} of ${apart.checks}`)
+})

@@ -15,6 +15,10 @@ export type Exploration<Acks> = StateOptions & {
   readonly acks: () => Acks
   /** The code under test. Writes into `acks`, at once, what it has been promised. */
   readonly run: (disk: SimulatedDisk, acks: Acks) => Promise<void>
+  /** Crashes in `run` count once this holds: those before are another exploration's. Always, if absent. */
+  readonly isArmed?: (acks: Acks) => boolean
+  /** What of the acks decides what `check` demands; by default all. States that differ in nothing else are one. */
+  readonly promise?: (acks: Acks) => unknown
   /** Recovers and judges: throws if a promise is broken. May promise more, which holds at deeper levels. */
   readonly check: (disk: SimulatedDisk, acks: Acks) => Promise<void>
   /** 1 (default): crashes in `run`. 2: also in `check` after each of these. And so on. */
@@ -59,7 +63,12 @@ export async function explore<Acks>(exploration: Exploration<Acks>): Promise<Exp
 }
 
 /** An instant at which to crash: the machine, and what had been promised by then. */
-type Point = { readonly snapshot: Snapshot; readonly acks: Buffer; readonly trail: string }
+type Point = {
+  readonly snapshot: Snapshot
+  readonly acks: Buffer
+  readonly promise: string
+  readonly trail: string
+}
 
 class Explorer<Acks> {
   readonly #exploration: Exploration<Acks>
@@ -80,12 +89,12 @@ class Explorer<Acks> {
   }
 
   async explore(): Promise<Explored> {
-    const { image, acks, run, disk, depth } = this.#exploration
+    const { image, acks, run, disk, depth, isArmed } = this.#exploration
     for (const choice of this.#exploration.profiles ?? profileNames) {
       this.#profile = profileOf(choice)
       this.#salt++
       const booted = new SimulatedDisk(image ?? emptyImage(), { ...disk, profile: this.#profile })
-      const points = await this.#record(booted, acks(), `${this.#profile.name}, run`, run)
+      const points = await this.#record(booted, acks(), `${this.#profile.name}, run`, run, isArmed)
       for (const point of points) await this.#crash(point, depth ?? 1)
     }
     return {
@@ -103,10 +112,20 @@ class Explorer<Acks> {
     acks: Acks,
     trail: string,
     program: (disk: SimulatedDisk, acks: Acks) => Promise<void>,
+    isArmed: (acks: Acks) => boolean = () => true,
   ): Promise<Point[]> {
     const points: Point[] = []
-    const note = (snapshot: Snapshot) =>
-      points.push({ snapshot, acks: serialize(acks), trail: `${trail}, crash at call ${snapshot.call}` })
+    const note = (snapshot: Snapshot) => {
+      if (!isArmed(acks)) return
+      const copied = serialize(acks)
+      const promise = this.#exploration.promise
+      points.push({
+        snapshot,
+        acks: copied,
+        promise: promise === undefined ? copied.toString('latin1') : JSON.stringify(promise(acks)),
+        trail: `${trail}, crash at call ${snapshot.call}`,
+      })
+    }
     disk.observe(note)
     await program(disk, acks)
     disk.observe(undefined)
@@ -117,7 +136,7 @@ class Explorer<Acks> {
   async #crash(point: Point, depth: number): Promise<void> {
     const { bound, samples, seed, kills } = this.#exploration
     this.#points++
-    const salt = this.#saltOf(point, depth)
+    const salt = this.#saltOf(point)
     const states = statesOf(point.snapshot, this.#profile, {
       ...(bound === undefined ? {} : { bound }),
       ...(samples === undefined ? {} : { samples }),
@@ -156,23 +175,29 @@ class Explorer<Acks> {
     for (const inner of points) await this.#crash(inner, depth - 1)
   }
 
-  /** Whether a state must be explored to this depth; notes that it will be. */
+  /**
+   * Whether a state must be explored to this depth; notes that it will be. That it opens is known whatever the
+   * profile; what a crash of its recovery leaves is known for the profile in which it was explored.
+   */
   #isNew(key: number, salt: number, depth: number): boolean {
-    const salted = withLanes(Math.floor(key / 0x1_0000_0000) ^ scramble(salt), (key >>> 0) ^ salt)
-    const known = this.#seen.get(salted)
-    if (known === undefined) this.#distinct++
-    else if (known >= depth) return false
-    this.#seen.set(salted, depth)
+    const whatever = salted(key, salt)
+    const known = this.#seen.get(whatever)
+    if (known === undefined) {
+      this.#distinct++
+      this.#seen.set(whatever, 1)
+    }
+    if (depth === 1) return known === undefined
+    const here = salted(key, scramble(salt + this.#salt))
+    if ((this.#seen.get(here) ?? 0) >= depth) return false
+    this.#seen.set(here, depth)
     return true
   }
 
-  /** States are the same only with the same promises; and the profile decides what a crash of recovery leaves. */
-  #saltOf(point: Point, depth: number): number {
-    const key = point.acks.toString('latin1')
-    const number = this.#acks.get(key) ?? this.#acks.size + 1
-    this.#acks.set(key, number)
-    const isProfileSeen = depth > 1 || (this.#exploration.depth ?? 1) > 1
-    return scramble(number * 0x9e37 + (isProfileSeen ? this.#salt : 0))
+  /** States are the same only with the same promises. */
+  #saltOf({ promise }: Point): number {
+    const number = this.#acks.get(promise) ?? this.#acks.size + 1
+    this.#acks.set(promise, number)
+    return scramble(number * 0x9e37)
   }
 
   #isSpent(): boolean {
@@ -183,6 +208,10 @@ class Explorer<Acks> {
     if (isSpent) this.#isComplete = false
     return isSpent
   }
+}
+
+function salted(key: number, salt: number): number {
+  return withLanes(Math.floor(key / 0x1_0000_0000) ^ scramble(salt), (key >>> 0) ^ salt)
 }
 
 function withLanes(high: number, low: number): number {

@@ -142,3 +142,28 @@ test('any call can fail, once or from then on', async () => {
   await assert.rejects(file.read(into, 0), { code: 'failed' })
   await assert.rejects(file.read(into, 0), { code: 'failed' })
 })
+
+test('a write that is lost, or lands elsewhere, answers yes, and what it was meant for keeps its content', async () => {
+  const lost = await opened(on('write', { lands: 'nowhere' }), true)
+  await lost.file.write(fresh, 0)
+  assert.deepEqual([await seen(lost.disk), states(lost.disk)], ['oo', ['oo']])
+  const astray = await opened(on('write', { lands: 512 }), true)
+  await astray.file.write(fresh.subarray(0, 512), 0)
+  assert.deepEqual([await seen(astray.disk), states(astray.disk)], ['on', ['on']])
+})
+
+test('a read answers an older content, or that of another place, once', async () => {
+  const newer = plantFile(image, '/f', Buffer.concat([fresh.subarray(0, 512), old.subarray(0, 512)]))
+  const read = async (answers: NonNullable<Fault['answers']>) => {
+    const disk = new SimulatedDisk(newer, { faults: on('read', { answers }) })
+    const file = await disk.open('/f', { access: 'read' })
+    const first = new Uint8Array(1)
+    await file.read(first, 0)
+    const second = new Uint8Array(1)
+    await file.read(second, 0)
+    return Buffer.concat([first, second]).toString()
+  }
+  assert.equal(await read(image), 'on')
+  assert.equal(await read(512), 'on')
+  assert.equal(await read(-512), 'nn')
+})

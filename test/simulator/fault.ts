@@ -1,4 +1,5 @@
 import type { DiskFault } from '../../src/host/disk.ts'
+import type { Image } from './image.ts'
 import type { AfterFailedSync } from './machine.ts'
 
 /** One call into the disk, as a fault rule sees it. Numbers count from 1 over all processes of the machine. */
@@ -47,6 +48,10 @@ export type Fault = {
   readonly after?: AfterFailedSync
   /** The barrier answers yes and does nothing. */
   readonly lies?: boolean
+  /** A write answers yes and is lost, or lands so many bytes further on: what it was meant for keeps its content. */
+  readonly lands?: 'nowhere' | number
+  /** A read answers what the file was in an older image, or what lies so many bytes further on. */
+  readonly answers?: Image | number
 }
 
 export type FaultRule = (call: Call) => Fault | undefined

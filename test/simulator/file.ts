@@ -1,4 +1,5 @@
 import type { File, OpenOptions, Stat } from '../../src/host/disk.ts'
+import { nodeAt } from './image.ts'
 import { type FileNode, type Node, readFile, touchedSectors } from './node.ts'
 import type { Operation } from './operation.ts'
 import { type Entered, type Process, refuse, wrong } from './process.ts'
@@ -20,19 +21,28 @@ export class SimulatedFile implements File {
   }
 
   async read(into: Uint8Array, position: number): Promise<number> {
-    refuse(await this.#process.enter('read', this.#path, { position, length: into.length }))
-    return readFile(this.#node(), into, position, this.#process.machine.sectorSize)
+    const call = await this.#process.enter('read', this.#path, { position, length: into.length })
+    refuse(call)
+    const { sectorSize } = this.#process.machine
+    const node = this.#node()
+    const answers = call.fault?.answers ?? 0
+    if (typeof answers === 'number') return readFile(node, into, Math.max(0, position + answers), sectorSize)
+    const older = nodeAt(answers, this.#path)
+    return readFile(older?.kind === 'file' ? older : node, into, position, sectorSize)
   }
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
     const durable = this.#options.durable === true
     const call = await this.#process.enter('write', this.#path, { position, length: bytes.length, durable })
     this.#mustWrite()
+    const lands = call.fault?.lands ?? 0
+    if (lands === 'nowhere') return
     const failing = call.fault?.fails !== undefined
     const applied = bytes.subarray(0, failing ? (call.fault?.applied ?? 0) : bytes.length)
+    const at = Math.max(0, position + lands)
     if (applied.length > 0) {
-      this.#issue(call, applied, position)
-      if (durable) await this.#syncRange(call, position, position + applied.length)
+      this.#issue(call, applied, at)
+      if (durable) await this.#syncRange(call, at, at + applied.length)
     }
     refuse(call)
   }

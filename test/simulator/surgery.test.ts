@@ -3,8 +3,10 @@ import test from 'node:test'
 import { SimulatedDisk } from './disk.ts'
 import { bytesAt, emptyImage, imageKey, pathsOf } from './image.ts'
 import {
+  copySector,
   flipBit,
   graft,
+  overwriteSector,
   plantDirectory,
   plantFile,
   remove,
@@ -55,4 +57,16 @@ test('sectors change places, or go back in time', () => {
   assert.deepEqual([swapped?.[0], swapped?.[512]], [2, 1])
   const stale = bytesAt(staleSector(newer, '/home/log', 1, older), '/home/log')
   assert.deepEqual([stale?.[0], stale?.[512], stale?.length], [2, 1, 1000])
+})
+
+test('a sector takes the content of another one, of another file, or any', () => {
+  const image = plantFile(newer, '/home/log', Buffer.concat([of(1, 512), of(2, 512)]))
+  const firsts = (damaged: typeof image) => {
+    const bytes = bytesAt(damaged, '/home/log')
+    return [bytes?.[0], bytes?.[512], bytes?.[514]]
+  }
+  assert.deepEqual(firsts(copySector(image, '/home/log', 1, { path: '/home/log', index: 0 })), [1, 1, 1])
+  assert.deepEqual(firsts(copySector(image, '/home/log', 0, { path: '/home/extra', index: 0 })), [3, 2, 2])
+  assert.deepEqual(firsts(overwriteSector(image, '/home/log', 1, of(7, 2))), [1, 7, 0])
+  assert.throws(() => overwriteSector(image, '/home/log', 1, of(7, 513)), RangeError)
 })

@@ -92,6 +92,28 @@ export function swapSectors(image: Image, path: string, a: number, b: number): I
   return replaced(image, path, cut(swapped, file.length, image.sectorSize))
 }
 
+/** A write that landed elsewhere: one sector has the content of another, which may be of another file. */
+export function copySector(
+  image: Image,
+  path: string,
+  index: number,
+  from: { readonly path: string; readonly index: number },
+): Image {
+  const file = mustFile(image, path)
+  const copied = withSector(file, index, sectorAt(mustFile(image, from.path), from.index))
+  return replaced(image, path, cut(copied, file.length, image.sectorSize))
+}
+
+/** One sector holds these bytes, zeros behind them. */
+export function overwriteSector(image: Image, path: string, index: number, bytes: Uint8Array): Image {
+  if (bytes.length > image.sectorSize) throw new RangeError('more than a sector')
+  const file = mustFile(image, path)
+  const whole = new Uint8Array(image.sectorSize)
+  whole.set(bytes)
+  const written = withSector(file, index, makeSector(whole))
+  return replaced(image, path, cut(written, file.length, image.sectorSize))
+}
+
 /** A lost write: one sector is as it was in an older image. */
 export function staleSector(image: Image, path: string, index: number, from: Image): Image {
   const file = mustFile(image, path)
