@@ -1,47 +1,44 @@
 import { strict as assert } from 'node:assert'
 import type { Disk } from '../../src/host/disk.ts'
 import type { Entropy } from '../../src/host/entropy.ts'
-import type { Change } from '../../src/state/change.ts'
 import { createHome } from '../../src/state/create.ts'
 import { openHome, type World } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
-import type { Store } from '../../src/state/store.ts'
 import { VirtualClock } from '../simulator/clock.ts'
 import { SimulatedDisk } from '../simulator/disk.ts'
 import { SeededEntropy } from '../simulator/entropy.ts'
 import { type Explored, explore } from '../simulator/explore.ts'
-import { emptyImage, type Image } from '../simulator/image.ts'
+import { bytesAt, emptyImage, type Image, imageKey, pathsOf } from '../simulator/image.ts'
+import { type Snapshot, wholeImage } from '../simulator/machine.ts'
+import type { ProfileName } from '../simulator/profile.ts'
 import { plantDirectory } from '../simulator/surgery.ts'
+import {
+  type Acks,
+  doomed,
+  judge,
+  look,
+  type Model,
+  modelsOf,
+  noAcks,
+  perform,
+  promiseOf,
+  put,
+  putRecovered,
+  type Step,
+} from './oracle.ts'
+
+export type { Step } from './oracle.ts'
 
 /**
  * Every crash of short histories of the real store on the simulated disk. The oracle: what was acknowledged is there,
- * what was attempted is there whole or not at all, in order; what a recovery has shown stays; and a plain crash never
- * ends in a refusal.
+ * what was attempted is there whole or not at all, in order, and so told in the audit trail; what a recovery has shown
+ * stays; and a plain crash never ends in a refusal.
  */
 
 // The shipped sizes are for real disks; what is explored is the order of writes, not their volume.
 Object.assign(limits, { growBytes: 16_384, segmentBytesMax: 16_384 })
 
-/** One step of a history: what is asked of the store at once. Several changes lists are concurrent commits. */
-export type Step =
-  | { readonly name: string; readonly commits: readonly (readonly Change[])[] }
-  | Shred
-  | Compact
-type Shred = { readonly name: string; readonly shred: string }
-/** Every segment is given up, while these are committed. */
-type Compact = {
-  readonly name: string
-  readonly compact: true
-  readonly beside?: readonly (readonly Change[])[]
-}
-
-const put = (path: string, value: string, scope?: string): Change => ({
-  put: path,
-  payload: Buffer.from(value),
-  ...(scope === undefined ? {} : { scope }),
-})
-
-export const steps: readonly Step[] = [
+export const steps = [
   { name: 'put a', commits: [[put('/state/a', 'a1')]] },
   { name: 'put b', commits: [[put('/state/b', 'b1')]] },
   { name: 'delete a', commits: [[{ delete: '/state/a' }]] },
@@ -50,63 +47,97 @@ export const steps: readonly Step[] = [
     name: 'two at once',
     commits: [[put('/state/a', 'a3')], [put('/state/b', 'b3')], [put('/state/a', 'a4')]],
   },
-  { name: 'shred', shred: 'doomed' },
+  { name: 'scope', makeScope: 'fresh', commits: [[put('/state/b', 'b5', 'fresh')]] },
+  { name: 'shred', shred: doomed.scope },
   { name: 'compact', compact: true },
-]
+] as const satisfies readonly Step[]
 
-/** What was promised: counts over the history's commits in order, and what recoveries have shown and put. */
-export type Acks = {
-  acknowledged: number
-  started: number
-  /** A recovery showed the state after so many commits: no later one may show less. */
-  shown: number
-  recovered: boolean
+/** More steps than histories are made of. */
+export const otherSteps = [
+  {
+    name: 'compact beside puts',
+    compact: true,
+    beside: [[put('/state/a', 'new')], [{ delete: '/state/a' }], [put('/state/b', 'newer')]],
+  },
+  // What fills a segment and more.
+  {
+    name: 'fill',
+    commits: Array.from({ length: 3 }, (_, i) => [put(`/state/${i}`, new Uint8Array(14_000))]),
+  },
+] as const satisfies readonly Step[]
+
+const everyStep: readonly Step[] = [...steps, ...otherSteps]
+
+/** A history as the names of its steps. */
+export function historyOf(names: readonly string[]): readonly Step[] {
+  return names.map(name => {
+    const step = everyStep.find(each => each.name === name)
+    if (step === undefined) throw new RangeError(`no step ${name}`)
+    return step
+  })
 }
 
-const paths = ['/state/a', '/state/b', '/pawl/doomed/x', '/state/recovered'] as const
+export function namesOf(history: readonly Step[]): readonly string[] {
+  return history.map(({ name }) => name)
+}
 
-type Model = ReadonlyMap<string, string>
+/** True while a world is run that was run before: what it seals is the same. */
+export const repetition = { isUnderWay: false }
 
-const start: Model = new Map([
-  ['/state/a', 'a0'],
-  ['/pawl/doomed/x', 'secret'],
-])
-
-/** A bug planted between the store and its disk, or in the store's parts. */
-export type Plant = { readonly name: string; readonly disk?: (disk: Disk) => Disk }
+/** A bug planted between the store and its disk. */
+export type Plant = (disk: Disk) => Disk
 
 export type Options = {
   readonly keeper: 'file' | 'none'
   readonly depth: number
   readonly sectorSize: 512 | 4096
-  readonly profiles: readonly ('posix' | 'journaled' | 'ext4' | 'writeback' | 'no-psow')[]
-  readonly budgetMs?: number
+  readonly profiles: readonly ProfileName[]
+  /** Up to so many states of a crash point all are opened, above it a choice of them. */
+  readonly bound?: number
   readonly plant?: Plant
+  /** Only crashes from the beginning of the last step on: those before are the crashes of the history without it. */
+  readonly lastStepOnly?: boolean
+  readonly seed?: number
 }
 
-const home = '/disk/home'
+export const home = '/disk/home'
+export const anchorBase = '/anchors'
 
-function world(disk: Disk, entropy: Entropy): World {
+export function world(disk: Disk, entropy: Entropy): World {
   return { disk, clock: new VirtualClock({ startMs: 1_700_000_000_000, seed: 1 }), entropy }
 }
 
-const neverTwice = new SeededEntropy(7)
-
-/** A home at rest with something in it, as a power cut after a clean close leaves it. */
+/** A home at rest with something in it, as a power cut after a clean close leaves it. The same one every time. */
 export async function restingHome(options: Pick<Options, 'keeper' | 'sectorSize'>): Promise<Image> {
   const image = plantDirectory(
     plantDirectory(emptyImage({ sectorSize: options.sectorSize }), '/disk'),
-    '/anchors',
+    anchorBase,
     { device: 2 },
   )
   const disk = new SimulatedDisk(image, { profile: 'posix' })
   const config = { keeper: options.keeper, profile: 'dev' } as const
-  await createHome(world(disk, neverTwice), { home, anchorBase: '/anchors', config, slots: 2, first: [] })
-  const store = await openHome(world(disk, neverTwice), home)
-  await store.makeScope('doomed')
-  await store.commit([put('/state/a', 'a0'), put('/pawl/doomed/x', 'secret', 'doomed')])
+  const entropy = new SeededEntropy(7)
+  await createHome(world(disk, entropy), { home, anchorBase, config, slots: 3, first: [] })
+  const store = await openHome(world(disk, entropy), home)
+  await store.makeScope(doomed.scope)
+  await store.commit([put('/state/a', 'a0'), put(doomed.path, doomed.value, doomed.scope)])
   await store.close()
   return disk.killState()
+}
+
+/** The bytes of the key slot that the doomed scope hangs on while it is live. */
+export function doomedSecret(image: Image): Buffer {
+  return slotsOf(image).subarray(2 * 4096, 2 * 4096 + 32)
+}
+
+export function slotsOf(image: Image): Buffer {
+  for (const [path] of pathsOf(image))
+    if (path.endsWith('/slots')) return Buffer.from(bytesAt(image, path) ?? [])
+  throw new Error('the image has no slots')
+}
+
+export function isDestroyed(model: Model | undefined): boolean {
+  return model !== undefined && !model.records.has(`scope ${doomed.scope}`)
 }
 
 /** Explores every crash of one history. Throws `CrashFound` at the first broken promise. */
@@ -115,36 +146,43 @@ export async function exploreHistory(
   image: Image,
   options: Options,
 ): Promise<Explored> {
-  const models = statesAfter(history)
-  const planted = (disk: Disk) => options.plant?.disk?.(disk) ?? disk
+  const models = modelsOf(history)
+  const secret = doomedSecret(image)
+  const planted = (disk: Disk) => options.plant?.(disk) ?? disk
+  const seed = options.seed ?? 1
+  const recoveries = new SeededEntropy(seed * 2 + 1)
+  let runs = 0
+  const isArmed = (acks: Acks) => acks.step >= history.length
   return explore<Acks>({
     image,
     profiles: options.profiles,
     depth: options.depth,
-    ...(options.budgetMs === undefined ? {} : { budget: { ms: options.budgetMs } }),
-    acks: () => ({ acknowledged: 0, started: 0, shown: 0, recovered: false }),
+    ...(options.bound === undefined ? {} : { bound: options.bound }),
+    ...(options.lastStepOnly === true ? { isArmed } : {}),
+    acks: noAcks,
+    promise: promiseOf,
     async run(disk, acks) {
-      const store = await openHome(world(planted(disk), neverTwice), home)
+      repetition.isUnderWay = runs++ > 0
+      // The same world under every profile: what two of them allow is opened once.
+      const store = await openHome(world(planted(disk), new SeededEntropy(seed * 2)), home)
       for (const step of history) await perform(store, step, acks)
       await store.close()
+      repetition.isUnderWay = false
     },
     async check(disk, acks) {
-      const store = await openHome(world(planted(disk), neverTwice), home)
-      const found = await stateOf(store)
-      const reached = models.findLastIndex(
-        (model, n) => n <= acks.started && same(model, found, acks.recovered),
-      )
-      const least = Math.max(acks.acknowledged, acks.shown)
-      if (reached < least) {
-        const seen = JSON.stringify([...found])
-        throw new Error(
-          `after ${acks.acknowledged} acknowledged of ${models.length - 1}, shown ${acks.shown}: found ${seen}`,
-        )
-      }
+      const possible = models.slice(Math.max(acks.acknowledged, acks.shown), acks.started + 1)
+      if (possible.every(isDestroyed))
+        assert.ok(!slotsOf(disk.killState()).includes(secret), 'a key that was destroyed is still there')
+      const store = await openHome(world(planted(disk), recoveries), home)
+      const seen = await look(store)
+      assert.deepEqual([...seen.refused], [], 'a plain crash is not refused')
+      assert.ok(!seen.isUnfinished, 'a shred was left unfinished')
+      const reached = judge(seen, acks, models)
       acks.shown = reached
+      if (isDestroyed(models[reached]))
+        assert.ok(!slotsOf(disk.killState()).includes(secret), 'a destroyed key is there once more')
       // Whatever has been shown or acknowledged stays, also if this recovery's successor crashes too.
-      await store.commit([put('/state/recovered', 'yes')])
-      acks.recovered = true
+      await putRecovered(store, acks)
       // The rest of an unfinished history is never attempted again.
       acks.started = reached
       acks.acknowledged = reached
@@ -159,78 +197,51 @@ export async function exploreHistory(
         await store.compact()
         await store.compact()
         await store.close()
-        const again = await openHome(world(planted(disk), neverTwice), home)
-        assert.ok(again.has('/state/recovered'))
+        const again = await openHome(world(planted(disk), recoveries), home)
+        judge(await look(again), acks, models)
         await again.close()
       } else await store.close()
     },
   })
 }
 
-async function perform(store: Store, step: Step, acks: Acks): Promise<void> {
-  if ('shred' in step) {
-    acks.started++
-    await store.shred(step.shred)
-    acks.acknowledged++
-    return
+/**
+ * The process dies anywhere in a history that changes nothing that callers see; in the next one the same is done, and
+ * every crash of that is explored.
+ */
+export async function exploreTwice(
+  history: readonly Step[],
+  image: Image,
+  options: Options,
+): Promise<Explored> {
+  assert.equal(modelsOf(history).length, 1, 'a history that commits nothing of a caller')
+  const disk = new SimulatedDisk(image)
+  const seen = new Map<number, Image>()
+  const note = (snapshot: Snapshot) => {
+    const left = wholeImage(snapshot)
+    seen.set(imageKey(left), left)
   }
-  const commits = 'compact' in step ? (step.beside ?? []) : step.commits
-  acks.started += commits.length
-  const commit = async (changes: readonly Change[]) => {
-    await store.commit(changes)
-    acks.acknowledged++
+  disk.observe(note)
+  const store = await openHome(world(disk, new SeededEntropy(3)), home)
+  for (const step of history) await perform(store, step)
+  disk.observe(undefined)
+  const total = { points: 0, images: 0, distinct: 0, checks: 0, complete: true, ms: 0 }
+  for (const [n, from] of [...seen.values()].entries()) {
+    const explored = await exploreHistory(history, from, { ...options, seed: (options.seed ?? 1) * 1000 + n })
+    for (const key of ['points', 'images', 'distinct', 'checks', 'ms'] as const) total[key] += explored[key]
+    total.complete &&= explored.complete
   }
-  if (!('compact' in step)) return void (await Promise.all(commits.map(commit)))
-  // One after another, so that they meet every stage of it.
-  const oneByOne = async () => {
-    for (const changes of commits) await commit(changes)
-  }
-  await Promise.all([store.compact(), oneByOne()])
+  return total
 }
 
-/** The model after 0, 1, ... commits of the history. */
-function statesAfter(history: readonly Step[]): Model[] {
-  const models: Model[] = [start]
-  for (const step of history) {
-    const lists =
-      'shred' in step
-        ? [[{ delete: '/pawl/doomed/x' }]]
-        : 'compact' in step
-          ? (step.beside ?? [])
-          : step.commits
-    for (const changes of lists) {
-      const model = new Map(models.at(-1))
-      for (const change of changes)
-        if ('delete' in change) model.delete(change.delete)
-        else model.set(change.put, Buffer.from(change.payload).toString())
-      models.push(model)
-    }
-  }
-  return models
-}
-
-async function stateOf(store: Store): Promise<Model> {
-  const found = new Map<string, string>()
-  for (const path of paths)
-    if (store.has(path)) found.set(path, Buffer.from((await store.get(path)).payload).toString())
-  assert.equal(
-    store.list('/state/').length,
-    [...found.keys()].filter(path => path.startsWith('/state/')).length,
-  )
-  return found
-}
-
-function same(model: Model, found: Model, recovered: boolean): boolean {
-  const expected = new Map(model)
-  // A recovery that crashed after its own put may or may not have been told; told, it must be there.
-  if (recovered || found.has('/state/recovered')) expected.set('/state/recovered', 'yes')
-  return expected.size === found.size && [...expected].every(([path, value]) => found.get(path) === value)
-}
-
-/** Every history of exactly so many steps. */
+/** Every history of exactly so many steps: a scope is made, destroyed and the journal compacted once in each. */
 export function histories(length: number): readonly (readonly Step[])[] {
   if (length === 0) return [[]]
   return histories(length - 1).flatMap(history =>
-    steps.filter(step => 'commits' in step || !history.includes(step)).map(step => [...history, step]),
+    steps.filter(step => isRepeatable(step) || !history.includes(step)).map(step => [...history, step]),
   )
+}
+
+function isRepeatable(step: Step): boolean {
+  return 'commits' in step && !('makeScope' in step)
 }

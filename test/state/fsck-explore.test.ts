@@ -7,7 +7,8 @@ import { openHome, type World } from '../../src/state/home.ts'
 import { VirtualClock } from '../simulator/clock.ts'
 import { SeededEntropy } from '../simulator/entropy.ts'
 import { explore } from '../simulator/explore.ts'
-import { histories, restingHome, type Step } from './explore.ts'
+import { histories, restingHome } from './explore.ts'
+import { perform, type Step } from './oracle.ts'
 
 const home = '/disk/home'
 const own = [{ prefix: '/pawl/doomed/', check: () => {} }]
@@ -17,11 +18,9 @@ function world(disk: Disk): World {
   return { disk, entropy, clock: new VirtualClock({ startMs: 1_700_000_000_000, seed: 1 }) }
 }
 
-async function perform(disk: Disk, step: Step): Promise<void> {
+async function act(disk: Disk, step: Step): Promise<void> {
   const store = await openHome(world(disk), home)
-  if ('shred' in step) await store.shred(step.shred)
-  else if ('compact' in step) await store.compact()
-  else await Promise.all(step.commits.map(changes => store.commit(changes)))
+  await perform(store, step)
   await store.close()
 }
 
@@ -56,7 +55,7 @@ for (const keeper of ['file', 'none'] as const)
         depth: 1,
         acks: () => null,
         async run(disk) {
-          for (const step of history) await perform(disk, step)
+          for (const step of history) await act(disk, step)
         },
         async check(disk) {
           const found = await fsck(world(readOnly(disk)), home, { repair: false, own })

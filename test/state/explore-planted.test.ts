@@ -1,0 +1,23 @@
+/** Each planted bug must be found, or the exploration proves nothing; and its finder must find nothing without it. */
+import { strict as assert } from 'node:assert'
+import { after, test } from 'node:test'
+import { runAlone, runJobs } from './explore-pool.ts'
+import { bugs } from './planted.ts'
+
+let caught = 0
+after(() => console.log(`# ${caught} of ${bugs.length} planted bugs caught`))
+
+for (const { name, broken, edits = [] } of bugs)
+  test(`planted: ${broken}`, async t => {
+    const { found } = await runAlone({ kind: 'bug', name, isPlanted: true }, edits)
+    assert.ok(found !== undefined, `${name} was not found`)
+    t.diagnostic(`${found.history}: ${found.at}`)
+    caught++
+  })
+
+test('what finds them finds nothing in the store as it is', async () => {
+  const jobs = bugs.map(({ name }) => ({ kind: 'bug', name, isPlanted: false }) as const)
+  await runJobs(jobs, {
+    onReport: ({ found }, job) => assert.equal(found, undefined, JSON.stringify([job, found])),
+  })
+})
