@@ -16,9 +16,15 @@ export type Comparison = {
   readonly rounds?: number
 }
 
+/** Whether a comparison is wanted: `BENCH_ONLY` is a pattern of names; without it all are. */
+export function isWanted(name: string): boolean {
+  return new RegExp(process.env.BENCH_ONLY ?? '').test(name)
+}
+
 /** Runs the sides in turn and prints one JSON line: the medians of each and the ratio ours/theirs. */
-export async function compare(comparison: Comparison): Promise<number> {
+export async function compare(comparison: Comparison): Promise<void> {
   const { bench, name, against, unit, rounds = 5 } = comparison
+  if (!isWanted(name)) return
   const ours: number[] = []
   const theirs: number[] = []
   for (let round = 0; round <= rounds; round++) {
@@ -37,7 +43,6 @@ export async function compare(comparison: Comparison): Promise<number> {
     ratio: short(ratio),
   }
   console.log(JSON.stringify({ ...line, unit, spread: [short(Math.min(...ours)), short(Math.max(...ours))] }))
-  return ratio
 }
 
 /** Operations a second of `count` operations done by `work`. */

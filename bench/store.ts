@@ -7,7 +7,7 @@ import { open as openLmdb } from 'lmdb'
 import type { Change } from '../src/state/change.ts'
 import { openHome } from '../src/state/home.ts'
 import type { Store } from '../src/state/store.ts'
-import { compare, rate, scratch } from './harness.ts'
+import { compare, isWanted, rate, scratch } from './harness.ts'
 import { makeHome, withStore, world } from './homes.ts'
 import { singleFiles } from './single-files.ts'
 import { putAsSubject } from './subject.ts'
@@ -230,6 +230,7 @@ async function opening(directory: string): Promise<void> {
     { name: 'open, 100 B records', size: 100, count: 400_000 },
     { name: 'open, 1 KiB records', size: 1024, count: 100_000 },
   ]) {
+    if (!isWanted(name)) continue
     const home = await makeHome(directory, `open-${size}`)
     await withStore(home, async store => {
       const body = new Uint8Array(size).fill(1)
