@@ -84,9 +84,11 @@ test('the names that programs rely on are there', () => {
       'deliver',
       'isDelivered',
       'limits',
+      'openCorrespondence',
       'openCorrespondent',
       'queueFile',
       'serve',
+      'takeRole',
     ],
   }
   for (const [name, names] of Object.entries({ node, state, session, mailbox }).map(

@@ -5,28 +5,62 @@ import { Connection, type Endpoint, type Party } from '../session/connection.ts'
 import { SessionError } from '../session/error.ts'
 import { SessionMemory } from '../session/memory.ts'
 import type { Peer } from '../session/peers.ts'
+import type { Store } from '../state/store.ts'
 import { runLink } from './link.ts'
 import { Mailbox } from './mailbox.ts'
 import { Patience } from './patience.ts'
+import type { Carries } from './position.ts'
 import { Strangers } from './strangers.ts'
 
 /** Exchanges messages with one peer, over as many connections as it takes. */
-export type Correspondent = { readonly party: Party; readonly mailbox: Mailbox }
+export type Correspondent = {
+  readonly party: Party
+  readonly mailbox: Mailbox
+  readonly carries: Carries
+}
 
+/** What is known of one peer, whoever of the two connects: one for each store and peer, or each would miss what the other did. */
+export type Correspondence = { peer: Peer; readonly mailbox: Mailbox; isForgotten: boolean }
+
+export async function openCorrespondence(store: Store, peer: Peer): Promise<Correspondence> {
+  return { peer, mailbox: await Mailbox.open(store, peer.id), isForgotten: false }
+}
+
+/**
+ * Alone with this peer in its store. For both roles at once, each takes its own with {@link takeRole}, and each
+ * connection carries one sequence.
+ */
 export async function openCorrespondent(
   endpoint: Endpoint,
   peer: Peer,
   role: 'client' | 'server',
 ): Promise<Correspondent> {
-  const mailbox = await Mailbox.open(endpoint.store, peer.id)
-  const memory = await SessionMemory.open(endpoint.store, peer.id, role)
+  return takeRole(endpoint.store, await openCorrespondence(endpoint.store, peer), role, 'both')
+}
+
+/** One for each correspondence and role. Both ends of a connection must mean the same by what it `carries`. */
+export async function takeRole(
+  store: Store,
+  correspondence: Correspondence,
+  role: 'client' | 'server',
+  carries: Carries,
+): Promise<Correspondent> {
+  const { mailbox } = correspondence
   const party: Party = {
-    peer,
-    memory,
+    get peer() {
+      return correspondence.peer
+    },
+    set peer(peer) {
+      correspondence.peer = peer
+    },
+    get isForgotten() {
+      return correspondence.isForgotten
+    },
+    memory: await SessionMemory.open(store, correspondence.peer.id, role),
     positions: () => mailbox.positions(),
-    judge: theirs => mailbox.judge(theirs),
+    judge: theirs => mailbox.judge(theirs, carries),
   }
-  return { party, mailbox }
+  return { party, mailbox, carries }
 }
 
 export type CourierOptions = {
@@ -82,7 +116,7 @@ async function deliverAll(
         patience.whenOver(() => end(open, 81, 'nothing is acknowledged')),
       ]
       try {
-        const link = runLink(open, to.mailbox, () => patience.heard())
+        const link = runLink(open, to.mailbox, { carries: to.carries, heard: () => patience.heard() })
         link.catch(() => undefined)
         await Promise.race([link, outbox.until(options.done)])
         if (options.done()) await outbox.flush() // the peer's word is kept before ours is given
@@ -153,7 +187,7 @@ export async function serve(
     const correspondent = find(connection.party.peer.id)
     if (correspondent === undefined) throw new TypeError('served a stranger')
     met(correspondent)
-    await runLink(connection, correspondent.mailbox)
+    await runLink(connection, correspondent.mailbox, { carries: correspondent.carries })
   } catch (error) {
     const overtaken = correspondents.some(({ party }, i) => party.memory.epoch !== epochs[i])
     if (overtaken && error instanceof SessionError && error.code === 'session/ROLLBACK')

@@ -1,9 +1,19 @@
 /** Messages exactly once (docs/guides/library.md). */
-export { type Correspondent, type CourierOptions, deliver, openCorrespondent, serve } from './courier.ts'
+export {
+  type Correspondence,
+  type Correspondent,
+  type CourierOptions,
+  deliver,
+  openCorrespondence,
+  openCorrespondent,
+  serve,
+  takeRole,
+} from './courier.ts'
 export { MailboxError } from './error.ts'
 export type { Batch, Inbox, Message } from './inbox.ts'
 export { limits } from './limits.ts'
 export type { Mailbox } from './mailbox.ts'
 export { OutFile } from './out-file.ts'
 export type { Outbox } from './outbox.ts'
+export type { Carries } from './position.ts'
 export { isDelivered, type Job, queueFile } from './send-file.ts'

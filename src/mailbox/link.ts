@@ -4,25 +4,39 @@ import type { Connection } from '../session/connection.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
 import type { Mailbox } from './mailbox.ts'
-import type { Position } from './position.ts'
+import type { Carries, Position } from './position.ts'
 import { Assembler, FramePacker, parseItems } from './wire.ts'
+
+export type LinkOptions = { readonly carries?: Carries; readonly heard?: () => void }
 
 /**
  * Moves messages and acknowledgements over one connection until it ends. Starts where the handshake said: the peer
- * is sent what it expects next, and sends what this end expects next. `heard` is called for every acknowledgement that
- * comes over it, also of what was acknowledged before.
+ * is sent what it expects next, and sends what this end expects next. It touches only what it `carries`: what comes of
+ * the other sequence is let go. `heard` is called for every acknowledgement that comes over it, also of what was
+ * acknowledged before.
  * @throws MailboxError ROLLBACK, SEQUENCE; SessionError as the connection ends badly
  */
 export async function runLink(
   connection: Connection,
   mailbox: Mailbox,
-  heard: () => void = () => undefined,
+  { carries = 'both', heard = () => undefined }: LinkOptions = {},
 ): Promise<void> {
   const { mine, theirs } = connection.positions
-  mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
-  const sending = sendAll(connection, mailbox, theirs.nextExpected, mine.nextExpected)
+  const [out, into] = [carries !== 'in', carries !== 'out']
+  if (out) mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
+  const sending = sendAll(connection, mailbox, {
+    from: out ? theirs.nextExpected : undefined,
+    told: into ? mine.nextExpected : undefined,
+  })
+  const acknowledged = (position: Position) => {
+    if (!out) return
+    mailbox.outbox.acknowledge(position)
+    heard()
+  }
   const expected = { next: mine.nextExpected, head: mine.headBeforeExpected }
-  const receiving = receiveAll(connection, mailbox, expected, { heard, acknowledge: sending.acknowledge })
+  const receiving = into
+    ? receiveAll(connection, mailbox, expected, { acknowledged, acknowledge: sending.acknowledge })
+    : receiveAcknowledgements(connection, acknowledged)
   try {
     // Whichever half ends first ends the connection, and with it the other half.
     const limit = connection.untilLimit().then(() => connection.close(0, 'time for a fresh handshake'))
@@ -37,10 +51,14 @@ export async function runLink(
   }
 }
 
-function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: number) {
+/** From which message on, and up to where acceptance was told; neither for a sequence that is not carried. */
+type Bearings = { readonly from: number | undefined; readonly told: number | undefined }
+
+function sendAll(connection: Connection, mailbox: Mailbox, { from, told }: Bearings) {
   const { inbox, outbox } = mailbox
-  let cursor = from
-  let acknowledged = told
+  let cursor = from ?? 0
+  const next = () => (from === undefined ? undefined : outbox.message(cursor))
+  let acknowledged = told ?? Number.POSITIVE_INFINITY
   let isDue = false
   let stopped = false
   let wake: () => void = () => undefined
@@ -49,7 +67,7 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
   const run = async () => {
     while (!stopped) {
       isDue ||= inbox.accepted.next > acknowledged
-      if (!isDue && outbox.message(cursor) === undefined) {
+      if (!isDue && next() === undefined) {
         await new Promise<void>(resolve => {
           wake = resolve
         })
@@ -57,10 +75,10 @@ function sendAll(connection: Connection, mailbox: Mailbox, from: number, told: n
       }
       const packer = new FramePacker()
       if (isDue) packer.acknowledgement(inbox.accepted)
-      acknowledged = inbox.accepted.next
+      if (told !== undefined) acknowledged = inbox.accepted.next
       isDue = false
       for (let bytes = 0; bytes < limits.burstBytes; cursor++) {
-        const message = outbox.message(cursor)
+        const message = next()
         if (message === undefined) break
         packer.message(cursor, message)
         bytes += message.length
@@ -88,7 +106,10 @@ async function receiveAll(
   connection: Connection,
   mailbox: Mailbox,
   expected: Position,
-  { heard, acknowledge }: { readonly heard: () => void; readonly acknowledge: () => void },
+  {
+    acknowledged,
+    acknowledge,
+  }: { readonly acknowledged: (position: Position) => void; readonly acknowledge: () => void },
 ): Promise<void> {
   const assembler = new Assembler(expected.next)
   let position = expected
@@ -98,10 +119,8 @@ async function receiveAll(
     const whole: Uint8Array[] = []
     try {
       for (const item of parseItems(plaintext)) {
-        if (item.kind === 'acknowledgement') {
-          mailbox.outbox.acknowledge(item.position)
-          heard()
-        } else {
+        if (item.kind === 'acknowledgement') acknowledged(item.position)
+        else {
           const message = assembler.take(item)
           if (message !== undefined) whole.push(message)
           bytes = message === undefined ? bytes + item.bytes.length : 0
@@ -114,6 +133,18 @@ async function receiveAll(
     if (bytes < limits.lifeSignBytes) continue
     bytes = 0
     acknowledge() // a long message on a slow way: the sender hears that it is not in vain
+  }
+}
+
+/** Messages that come all the same find nobody who takes them: they stay with the peer. */
+async function receiveAcknowledgements(
+  connection: Connection,
+  acknowledged: (position: Position) => void,
+): Promise<void> {
+  for (;;) {
+    const plaintext = await connection.receive()
+    if (plaintext === undefined) return
+    for (const item of parseItems(plaintext)) if (item.kind === 'acknowledgement') acknowledged(item.position)
   }
 }
 

@@ -2,9 +2,9 @@ import type { Positions } from '../channel/block.ts'
 import type { Store } from '../state/store.ts'
 import { Inbox } from './inbox.ts'
 import { Outbox } from './outbox.ts'
-import { judgePositions, type PositionVerdict } from './position.ts'
+import { type Carries, judgePositions, type PositionVerdict } from './position.ts'
 
-/** The two sequences of messages between this identity and one peer. */
+/** The two sequences of messages between this identity and one peer: one such object for each store and peer. */
 export class Mailbox {
   readonly outbox: Outbox
   readonly inbox: Inbox
@@ -31,7 +31,7 @@ export class Mailbox {
   }
 
   /** What this end makes of what the peer said. */
-  judge(theirs: Positions): PositionVerdict {
-    return judgePositions(this.outbox, this.inbox.accepted, theirs)
+  judge(theirs: Positions, carries: Carries = 'both'): PositionVerdict {
+    return judgePositions(this.outbox, this.inbox.accepted, theirs, carries)
   }
 }

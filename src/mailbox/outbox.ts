@@ -13,6 +13,8 @@ import { after, firstPosition, type Position, type Sent, samePosition } from './
 /** A message that is queued durably and that the peer has not acknowledged. */
 type Retained = { readonly message: Uint8Array; readonly before: Position; readonly paths: readonly string[] }
 
+type Alongside = readonly Change[] | ((last: number) => readonly Change[])
+
 const positionFields = ['format', 'next', 'head', 'ackNext', 'ackHead'] as const
 
 /**
@@ -88,10 +90,11 @@ export class Outbox implements Sent {
 
   /**
    * Queues messages and commits `alongside` with them, all or none; durable when it returns. The small ones of one
-   * call share a record; keep a call under 1 MiB of them. The bytes are the outbox's from then on.
+   * call share a record; keep a call under 1 MiB of them. The bytes are the outbox's from then on. `alongside` may
+   * depend on the number that the last of them gets.
    * @throws MailboxError TOO_BIG; StateError as `Store.commit`
    */
-  async put(messages: readonly Uint8Array[], alongside: readonly Change[] = []): Promise<void> {
+  async put(messages: readonly Uint8Array[], alongside: Alongside = []): Promise<void> {
     const turn = this.#putting.then(() => this.#put(messages, alongside))
     this.#putting = turn.catch(() => undefined)
     return turn
@@ -132,7 +135,7 @@ export class Outbox implements Sent {
     return this.#changes.until(done)
   }
 
-  async #put(messages: readonly Uint8Array[], alongside: readonly Change[]): Promise<void> {
+  async #put(messages: readonly Uint8Array[], alongside: Alongside): Promise<void> {
     for (const { length } of messages)
       if (length > limits.messageBytesMax)
         throw new MailboxError('TOO_BIG', `a message is at most ${limits.messageBytesMax} bytes`)
@@ -173,7 +176,8 @@ export class Outbox implements Sent {
         for (const entry of queued) this.#retain(entry)
         this.#sending = position
       }
-      await this.#store.commit([...changes, ...alongside], { committed })
+      const more = typeof alongside === 'function' ? alongside(position.next - 1) : alongside
+      await this.#store.commit([...changes, ...more], { committed })
     } catch (error) {
       this.#garbage.unshift(...garbage)
       throw error

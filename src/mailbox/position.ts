@@ -29,19 +29,29 @@ export type Sent = {
   headBefore(number: number): Uint8Array | undefined
 }
 
+/** Which messages a connection carries, seen from one end: those to the peer, those from it, or both. */
+export type Carries = 'both' | 'out' | 'in'
+
 export type PositionVerdict = 'agreed' | 'I was turned back' | 'the peer was turned back'
 
 /**
  * Who went back, if anyone did. Numbers alone do not tell: an end that was turned back may have queued more since
- * than it lost, so wherever both know a head, the heads must agree.
+ * than it lost, so wherever both know a head, the heads must agree. The sequence that this connection does not carry
+ * may be moved by another one meanwhile: there, that the peer is behind says nothing.
  */
-export function judgePositions(sent: Sent, receiving: Position, theirs: Positions): PositionVerdict {
+export function judgePositions(
+  sent: Sent,
+  receiving: Position,
+  theirs: Positions,
+  carries: Carries = 'both',
+): PositionVerdict {
   const { nextExpected, headBeforeExpected, nextSend, headBeforeSend } = theirs
   if (nextExpected > sent.sending.next) return 'I was turned back'
-  if (nextExpected < sent.acknowledged.next) return 'the peer was turned back'
-  const head = sent.headBefore(nextExpected)
-  if (head === undefined || !equal(head, headBeforeExpected)) return 'I was turned back'
-  if (nextSend < receiving.next) return 'the peer was turned back'
+  if (nextExpected >= sent.acknowledged.next) {
+    const head = sent.headBefore(nextExpected)
+    if (head === undefined || !equal(head, headBeforeExpected)) return 'I was turned back'
+  } else if (carries !== 'in') return 'the peer was turned back'
+  if (nextSend < receiving.next && carries !== 'out') return 'the peer was turned back'
   if (nextSend === receiving.next && !equal(headBeforeSend, receiving.head)) return 'the peer was turned back'
   return 'agreed'
 }

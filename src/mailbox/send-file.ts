@@ -22,13 +22,21 @@ export type Job = {
   readonly last: number
 }
 
+export type QueueOptions = {
+  readonly again: boolean
+  readonly progress?: (job: Job) => void
+  readonly stop?: AbortSignal
+}
+
 const chunkBytes = 256 * 1024
 const lineFeed = 10
 
 /**
  * Queues the lines of the file that are not queued yet, each with its own line end, waiting while too much is
- * unacknowledged. `path` is the file's real path. Answers with the job once all of it is queued.
- * @throws StateError EINVAL if what was queued of the file has changed since, or a line is over 16 MiB
+ * unacknowledged. `path` is the file's real path. Answers with the job once all of it is queued. One call at a time for
+ * a job; several jobs may share the outbox.
+ * @throws StateError EINVAL if what was queued of the file has changed since, or a line is over 16 MiB; the reason of
+ * `stop`, once what was being queued is
  */
 export async function queueFile(
   disk: Disk,
@@ -36,7 +44,7 @@ export async function queueFile(
   outbox: Outbox,
   peer: Uint8Array,
   path: string,
-  options: { readonly again: boolean; readonly progress?: (job: Job) => void },
+  options: QueueOptions,
 ): Promise<Job> {
   const record = jobPath(peer, path)
   const fresh = { path, peer, length: 0, sha256: sha256(new Uint8Array(0)), lines: 0, last: 0 }
@@ -47,17 +55,20 @@ export async function queueFile(
     if (kind !== 'file')
       throw new StateError('EINVAL', `${path} is no regular file: only a file can be resumed`)
     if (size < job.length) throw changed(path)
-    const hash = await hashPrefix(file, job.length)
+    const hash = await hashPrefix(file, job.length, options.stop)
     if (!equal(hash.digest(), job.sha256)) throw changed(path)
     options.progress?.(job)
+    const stopped = aborted(options.stop)
     for await (const lines of linesFrom(file, path, job)) {
       for (const line of lines) hash.update(line)
       const length = job.length + lines.reduce((sum, line) => sum + line.length, 0)
-      await outbox.until(() => !outbox.isFull)
-      const last = outbox.sending.next + lines.length - 1
-      const next: Job = { ...job, length, sha256: hash.digest(), lines: job.lines + lines.length, last }
-      await outbox.put(lines, [{ put: record, payload: encode(next) }])
-      job = next
+      const next: Job = { ...job, length, sha256: hash.digest(), lines: job.lines + lines.length }
+      await Promise.race([outbox.until(() => !outbox.isFull), stopped])
+      options.stop?.throwIfAborted()
+      await outbox.put(lines, last => {
+        job = { ...next, last }
+        return [{ put: record, payload: encode(job) }]
+      })
       options.progress?.(job)
     }
     return job
@@ -71,6 +82,13 @@ export function isDelivered(job: Job, outbox: Outbox): boolean {
   return outbox.acknowledged.next > job.last
 }
 
+function aborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise(resolve => {
+    if (signal?.aborted === true) resolve()
+    else signal?.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
 function changed(path: string): StateError {
   return new StateError(
     'EINVAL',
@@ -78,12 +96,13 @@ function changed(path: string): StateError {
   )
 }
 
-async function hashPrefix(file: File, length: number): Promise<RunningSha256> {
+async function hashPrefix(file: File, length: number, stop: AbortSignal | undefined): Promise<RunningSha256> {
   const hash = new RunningSha256()
   const buffer = new Uint8Array(chunkBytes)
   for (let offset = 0; offset < length; ) {
     const count = await file.read(buffer.subarray(0, Math.min(chunkBytes, length - offset)), offset)
     if (count === 0) break
+    stop?.throwIfAborted()
     hash.update(buffer.subarray(0, count))
     offset += count
   }

@@ -37,6 +37,8 @@ export type Party = {
   positions(): Positions
   /** What it makes of what the peer says; a refusal says who was turned back. */
   judge(theirs: Positions): 'agreed' | 'I was turned back' | 'the peer was turned back'
+  /** Its name was removed: no session is made with it any more, and nothing is remembered of it. */
+  readonly isForgotten?: boolean
   /** The connection that carries this session now; a newer one supersedes it. */
   live?: Connection | undefined
 }
@@ -249,7 +251,8 @@ export class Connection {
         return this.#verify(action)
       case 'decide': {
         const party = this.#find(action.peer)
-        if (party === undefined) return refuse(51, 'this identity is not served here')
+        if (party === undefined || party.isForgotten === true)
+          return refuse(51, 'this identity is not served here')
         this.#release = await party.memory.hold()
         const positions = party.positions()
         this.#mine = positions
@@ -315,6 +318,10 @@ export class Connection {
     const party = this.#party
     if (party === undefined) return refuse(90, 'a commit for nobody')
     try {
+      if (party.isForgotten === true) {
+        commit.secret.res[Symbol.dispose]()
+        return refuse(51, 'this identity is not served here')
+      }
       if (judgeIdentity(party.peer, commit.peer) === 'newer')
         party.peer = await rememberIdentity(this.#endpoint.store, party.peer, commit.peer)
       const made = await party.memory.update(memory => afterCommit(memory, commit))
