@@ -114,3 +114,13 @@ export class OutputError extends Error {
     super(`standard output takes no more: ${cause.message}`, { cause })
   }
 }
+
+/** The process that holds the home ends, and what it did for others with it. */
+export class HolderEndsError extends Error {
+  override readonly name = 'HolderEndsError'
+  readonly code = 'state/EDAEMON'
+
+  constructor(options?: ErrorOptions) {
+    super('the process that held the home has ended; what is queued stays queued', options)
+  }
+}

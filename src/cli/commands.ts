@@ -77,7 +77,7 @@ export const commands: readonly Command[] = [
       { line: 'pawl peer add bob "$(cat bob.id)"', about: 'from a file that bob gave you' },
     ],
     fields: ['name, identity'],
-    exits: ['done', ...opening],
+    exits: ['done', ...opening, 'unreachable'],
     seeAlso: ['id', 'peer list', 'send'],
     load: async () => (await import('./peer.ts')).addPeerCommand,
   },
@@ -101,7 +101,7 @@ export const commands: readonly Command[] = [
     words: 'NAME',
     summary: "forget a peer's name",
     about: [
-      'Nothing is sent to that peer or taken from it any more. What was exchanged and shown is remembered: if the same identity is added again, messages go on where they stopped, and an older record of it is refused as before.',
+      'Nothing is sent to that peer or taken from it any more, from when this returns: a pawl receive from it ends, and so does what is being sent to it. What was exchanged and shown is remembered: if the same identity is added again, messages go on where they stopped, and an older record of it is refused as before.',
     ],
     options: [home, anchor, json],
     examples: [
@@ -112,7 +112,7 @@ export const commands: readonly Command[] = [
       },
     ],
     fields: ['removed: the name', 'identity'],
-    exits: ['done', ...opening],
+    exits: ['done', ...opening, 'unreachable'],
     seeAlso: ['peer add', 'peer list'],
     load: async () => (await import('./peer.ts')).removePeerCommand,
   },
@@ -123,6 +123,7 @@ export const commands: readonly Command[] = [
     about: [
       'Runs until SIGTERM or Ctrl-C: then it finishes what it has in hand and ends. Run the same command again after a crash, or whatever else ended it: FILE never has a message twice, and none is missing.',
       'FILE is made by the first run and belongs to Pawl while it receives: an existing file that is not empty is refused, and so is one that was shortened, replaced, or added to beyond what a crash can leave. What a crash left behind the last acknowledged message is cut off when the next one arrives, and said at the start.',
+      'Other commands of this home are done by it meanwhile: sending, to the same peer as well, peers, state.',
       'Standard error says "listening on HOST:PORT" once it is ready (with --log: the event receive/listening, with host and port). Only the peer named is served; whoever proves to be somebody else is refused and named there, once.',
     ],
     options: [
@@ -161,6 +162,7 @@ export const commands: readonly Command[] = [
     about: [
       'Each line is a message, with its line end; any bytes will do, up to 16 MiB a line. It ends when the peer has acknowledged all of them, which it does when they are safely in its file.',
       'What is sent is remembered by peer and FILE. The same command again goes on where it stopped, sends the lines that FILE grew by, or says that all is done. If the part already sent has changed, it refuses; --again sends all of FILE anew.',
+      'While another process holds the home (receive, stated, another send), that process sends and this one shows how far it is, and ends as it would by itself. Ctrl-C ends this sending alone. If that process ends, this one does, too: exit 20; after another send it goes on by itself.',
       'While the peer does not answer, it says so on standard error, once, and tries again until --give-up.',
       'It needs a file that it can read again, so not standard input.',
     ],

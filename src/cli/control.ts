@@ -1,19 +1,27 @@
 import { join } from 'node:path'
+import { BytesError } from '../bytes/bytes.ts'
+import { asMap, type CborMap } from '../bytes/cbor.ts'
 import type { Log } from '../host/log.ts'
 import { WireError } from '../host/wire.ts'
 import { realClock } from '../node/clock.ts'
 import { connectUnix, listenUnix } from '../node/unix.ts'
 import { StateClient } from '../state/client.ts'
-import { Desk } from '../state/desk.ts'
 import { StateError } from '../state/error.ts'
 import type { PastChange } from '../state/history.ts'
 import { SubjectServer } from '../state/server.ts'
 import type { Store } from '../state/store.ts'
 import type { Given } from './command.ts'
-import { homeNamed, openOwnHome } from './home.ts'
+import { ControlDesk } from './control-desk.ts'
+import { decodeFailed } from './control-wire.ts'
+import { HolderFailure } from './failure.ts'
+import { Holder, type HolderOptions } from './holder.ts'
+import { homeNamed, openOwnHome, realWorld, refuseOwnFiles } from './home.ts'
 
 /** Connections are counted by the server; this only keeps descriptors in hand while it drops those over its bound. */
 export const acceptedMax = 128
+
+/** For those for whom something was being sent to hear what became of it. */
+const tellMsMax = 1_000
 
 const controlName = 'control.sock'
 
@@ -28,58 +36,92 @@ export type Changeable = {
 }
 
 /** `unserved` is why nobody is: the home is on a read-only mount, or its path is too long for a socket. */
-export type Control = { readonly end: () => Promise<void>; readonly unserved: string | undefined }
+export type Control = {
+  readonly holder: Holder
+  readonly end: () => Promise<void>
+  readonly unserved: string | undefined
+}
 
 /** Whoever holds a home for long serves it to the other commands of its owner. */
-export async function serveControl(home: string, store: Store, log: Log): Promise<Control> {
-  const server = new SubjectServer(new Desk(store, '', () => undefined), realClock)
-  const path = join(home, controlName)
+export async function serveControl(
+  given: Given,
+  store: Store,
+  log: Log,
+  options: Omit<HolderOptions, 'refuse'> = {},
+): Promise<Control> {
+  const refuse = (path: string) => refuseOwnFiles(given, path)
+  const holder = new Holder(store, realWorld(), { ...options, refuse })
+  const desk = new ControlDesk(holder, realClock)
+  const server = new SubjectServer(desk, realClock)
+  const path = join(await homeNamed(given), controlName)
   try {
     const listener = await listenUnix(path, wire => server.accept(wire), { log, connectionsMax: acceptedMax })
     const end = async (): Promise<void> => {
       const closed = listener.close()
+      await holder.end()
+      await desk.told(tellMsMax)
       await server.drain()
       await closed
     }
-    return { end, unserved: undefined }
+    return { holder, end, unserved: undefined }
   } catch (error) {
     if (!(error instanceof WireError)) throw error
     log.event('control/unserved', { message: error.message })
-    return { end: async () => {}, unserved: error.message }
+    return { holder, end: () => holder.end(), unserved: error.message }
   }
 }
 
-/** Changes the home: directly, or through the process that holds it. @throws StateError ELOCKED if that serves nobody */
-export async function changeHome<T>(given: Given, change: (home: Changeable) => Promise<T>): Promise<T> {
-  let store: Store
+/** The home, open here; or whoever has it open. */
+export type Entered = { readonly store: Store } | { readonly client: StateClient }
+
+/** @throws as `openOwnHome`; StateError ELOCKED if whoever holds the home serves nobody */
+export async function enterHome(given: Given): Promise<Entered> {
   try {
-    store = await openOwnHome(given)
+    return { store: await openOwnHome(given) }
   } catch (error) {
     if (!(error instanceof StateError && error.code === 'ELOCKED')) throw error
-    return changeThroughHolder(await homeNamed(given), error, change)
-  }
-  try {
-    return await change(store)
-  } finally {
-    await store.close()
+    return { client: await connectToHolder(await homeNamed(given), error) }
   }
 }
 
-async function changeThroughHolder<T>(
-  home: string,
-  locked: StateError,
-  change: (home: Changeable) => Promise<T>,
+/** Does it here, or lets the process that holds the home do it. @throws as {@link enterHome} */
+export async function inHome<T>(
+  given: Given,
+  here: (store: Store) => Promise<T>,
+  there: (holder: StateClient) => Promise<T>,
 ): Promise<T> {
-  let client: StateClient
+  const entered = await enterHome(given)
+  if ('store' in entered) return here(entered.store).finally(() => entered.store.close())
+  return there(entered.client).finally(() => entered.client.close())
+}
+
+/** Changes the home: directly, or through the process that holds it. @throws as {@link enterHome} */
+export function changeHome<T>(given: Given, change: (home: Changeable) => Promise<T>): Promise<T> {
+  return inHome(given, change, change)
+}
+
+/** Asks for something of docs/spec/control.md; the answer has these keys. @throws HolderFailure, StateError EDAEMON */
+export async function askHolder(
+  holder: StateClient,
+  request: CborMap,
+  keys: readonly string[],
+): Promise<CborMap> {
+  const { control } = await holder.ask(request)
   try {
-    client = await StateClient.open(await connectUnix(join(home, controlName)), realClock)
+    const { failed, ...rest } = asMap(control, ['failed?', ...keys.map(key => `${key.replace('?', '')}?`)])
+    if (failed === undefined) return asMap(rest, keys)
+    throw new HolderFailure(decodeFailed(asMap(failed, ['code', 'message', 'hint?', 'exit'])))
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error
+    throw new StateError('EDAEMON', `the process that holds the home: ${error.message}`, { cause: error })
+  }
+}
+
+async function connectToHolder(home: string, locked: StateError): Promise<StateClient> {
+  try {
+    return await StateClient.open(await connectUnix(join(home, controlName)), realClock)
   } catch (error) {
     if (error instanceof WireError) throw locked
     throw error
-  }
-  try {
-    return await change(client)
-  } finally {
-    client.close()
   }
 }

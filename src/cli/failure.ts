@@ -8,7 +8,7 @@ import { type SessionCode, SessionError } from '../session/error.ts'
 import { SignatureError } from '../signature/error.ts'
 import { BackupError } from '../state/backup-error.ts'
 import { type StateCode, StateError } from '../state/error.ts'
-import { NoHomeError, NoPeerError, OutputError, UsageError } from './command.ts'
+import { HolderEndsError, NoHomeError, NoPeerError, OutputError, UsageError } from './command.ts'
 import type { Exit } from './exits.ts'
 import { ExposedError } from './home.ts'
 
@@ -39,8 +39,7 @@ const again = 'run the same command again; what was queued or accepted is kept'
 const seeMessage = 'change what the message names; --help behind the command shows what it takes'
 const newest = 'put the newest home and anchor back, both'
 const owner = 'run it as the user who owns it, or see whether it may be written'
-const oneProcess =
-  'one process uses a home at a time: wait for it to end, or stop it; pawl stated reads its policy again at SIGHUP'
+const oneProcess = 'one process uses a home at a time: wait for it to end, or stop it'
 /** Where the anchor is not where it was made. */
 export const lostAnchor =
   'name where it was moved with --anchor; if it is lost, this home cannot be opened again'
@@ -141,7 +140,19 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'hooks/EINVAL': { exit: 'usage', hint: 'unset QSL_TEST_HOOKS, or set the hook to what it takes' },
 }
 
+/** What the process that holds the home said that a command ends with. */
+export class HolderFailure extends Error {
+  override readonly name = 'HolderFailure'
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message)
+    this.failure = failure
+  }
+}
+
 export function explain(error: unknown): Failure {
+  if (error instanceof HolderFailure) return error.failure
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof UsageError) return { code: error.code, message, hint: error.hint, exit: 'usage' }
   const code = codeOf(error)
@@ -153,6 +164,7 @@ export function explain(error: unknown): Failure {
 /** A hint that knows more than the code does. */
 function hintOf(error: unknown): string | undefined {
   if (error instanceof ExposedError) return error.remedy
+  if (error instanceof HolderEndsError) return again
   if (error instanceof NoHomeError) return error.hint
   if (!(error instanceof StateError)) return undefined
   const { code, message } = error
@@ -176,7 +188,8 @@ function hintOf(error: unknown): string | undefined {
 function codeOf(error: unknown): Code | undefined {
   if (error instanceof NoHomeError || error instanceof NoPeerError || error instanceof OutputError)
     return error.code
-  if (error instanceof SessionError || error instanceof ExposedError) return error.code
+  if (error instanceof SessionError || error instanceof ExposedError || error instanceof HolderEndsError)
+    return error.code
   if (error instanceof StateError) return `state/${error.code}`
   if (error instanceof MailboxError) return `mailbox/${error.code}`
   if (error instanceof BackupError) return `backup/${error.code}`

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { DiskError } from '../host/disk.ts'
+import { anchorNames } from '../keeper/anchor.ts'
 import type { KeeperKind } from '../mark/mark.ts'
 import { realClock } from '../node/clock.ts'
 import { realDisk } from '../node/disk.ts'
@@ -146,6 +147,12 @@ export async function refuseOwnFiles(given: Given, path: string): Promise<void> 
   for (const own of [home, await realPath(anchorPath)])
     if (path === own || path.startsWith(`${own}/`))
       throw new UsageError(`${path} lies in ${own}, which is Pawl's own`, 'name a file elsewhere')
+  const [file, lock] = await Promise.all([
+    realDisk.stat(path),
+    realDisk.stat(join(anchorPath, anchorNames.lock)),
+  ])
+  if (file !== undefined && file.device === lock?.device && file.inode === lock.inode)
+    throw new UsageError(`${path} is the lock of ${home} by another name`, 'name another file')
 }
 
 /** Where a file is to be written: the real path of its directory, which must exist, and its own name. */

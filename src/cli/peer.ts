@@ -1,19 +1,20 @@
+import { asBytes } from '../bytes/cbor.ts'
 import { readIdentity } from '../session/own-identity.ts'
 import { addPeer, listPeers, removePeer } from '../session/peers.ts'
 import { identityText, parseIdentityText } from '../signature/identity.ts'
 import type { Run } from './command.ts'
-import { openHomeToRead, openOwnHome, peerNamed } from './home.ts'
+import { askHolder, inHome } from './control.ts'
+import { openHomeToRead, peerNamed } from './home.ts'
 import { answer, answerJson } from './output.ts'
 
 export const addPeerCommand: Run = async given => {
   const name = given.word(0)
   const id = parseIdentityText(given.word(1))
-  const store = await openOwnHome(given)
-  try {
-    await addPeer(store, (await readIdentity(store)).id, name, id)
-  } finally {
-    await store.close()
-  }
+  await inHome(
+    given,
+    async store => addPeer(store, (await readIdentity(store)).id, name, id),
+    async holder => void (await askHolder(holder, { op: 'peer-add', name, identity: id }, [])),
+  )
   const identity = identityText(id)
   if (given.json) await answerJson({ name, identity })
   else await answer(`${name} is ${identity}`)
@@ -34,15 +35,20 @@ export const listPeersCommand: Run = async given => {
 
 export const removePeerCommand: Run = async given => {
   const name = given.word(0)
-  const store = await openOwnHome(given)
-  try {
-    const { id } = await peerNamed(store, name)
-    await removePeer(store, name)
-    const identity = identityText(id)
-    if (given.json) await answerJson({ removed: name, identity })
-    else await answer(`${name} is forgotten; it was ${identity}`)
-  } finally {
-    await store.close()
-  }
+  const id = await inHome(
+    given,
+    async store => {
+      const peer = await peerNamed(store, name)
+      await removePeer(store, name)
+      return peer.id
+    },
+    async holder => {
+      const { identity } = await askHolder(holder, { op: 'peer-remove', name }, ['identity'])
+      return asBytes(identity, 32)
+    },
+  )
+  const identity = identityText(id)
+  if (given.json) await answerJson({ removed: name, identity })
+  else await answer(`${name} is forgotten; it was ${identity}`)
   return 'done'
 }

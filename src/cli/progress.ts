@@ -27,10 +27,13 @@ export class Progress {
     this.#figures = figures
   }
 
+  get everyMs(): number {
+    return this.#mode === 'terminal' ? drawEveryMs : jsonEveryMs
+  }
+
   start(): void {
     if (this.#mode === 'silent') return
-    const everyMs = this.#mode === 'json' ? jsonEveryMs : drawEveryMs
-    this.#cancel = this.#clock.after(everyMs, () => {
+    this.#cancel = this.#clock.after(this.everyMs, () => {
       this.#show()
       this.start()
     })

@@ -1,17 +1,16 @@
 import { base64url, equal } from '../bytes/bytes.ts'
 import type { Wire } from '../host/wire.ts'
-import { type Correspondent, openCorrespondent, serve } from '../mailbox/courier.ts'
+import { type Correspondent, serve } from '../mailbox/courier.ts'
 import { OutFile } from '../mailbox/out-file.ts'
 import { type Listener, listen } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
-import { openIdentity } from '../session/own-identity.ts'
 import { listPeers } from '../session/peers.ts'
 import { identityText } from '../signature/identity.ts'
-import type { Run } from './command.ts'
+import { NoPeerError, type Run } from './command.ts'
 import { serveControl } from './control.ts'
 import type { Exit } from './exits.ts'
-import { homeNamed, notEmpty, openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
+import { notEmpty, openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson, counted, size } from './output.ts'
@@ -36,9 +35,16 @@ export const receive: Run = async given => {
   try {
     const peer = await peerNamed(store, given.needed('--from'))
     const log = logOf(given)
-    endControl = (await serveControl(await homeNamed(given), store, log)).end
-    const endpoint: Endpoint = { ...world, store, own: await openIdentity(store), log }
-    const from = await openCorrespondent(endpoint, peer, 'server')
+    let forgotten = () => {}
+    const control = await serveControl(given, store, log, {
+      forgotten: id => {
+        if (equal(id, peer.id)) forgotten()
+      },
+    })
+    endControl = control.end
+    const endpoint = await control.holder.endpoint(log)
+    const { held } = await control.holder.peers.take(peer)
+    const from = await held.server()
     const out = await OutFile.open(world.disk, store, peer.id, path)
     if (out.excess > 0) {
       const bytes = counted(out.excess, 'byte')
@@ -49,8 +55,8 @@ export const receive: Run = async given => {
         { event: 'receive/excess', out: path, bytes: out.excess },
       )
     }
-    const peers = await listPeers(store)
-    const reception = new Reception(endpoint, from, out, id => {
+    const reception = new Reception(endpoint, from, out, async id => {
+      const peers = await listPeers(store)
       const identity = identityText(id)
       const known = peers.find(peer => equal(peer.id, id))?.name
       const why =
@@ -63,7 +69,11 @@ export const receive: Run = async given => {
         ...(known !== undefined && { peer: known }),
       })
     })
-    onInterruption(signal => reception.stop(signal === 'SIGINT' ? 'interrupted' : 'done'))
+    forgotten = () => reception.forget()
+    onInterruption(signal => {
+      reception.stop(signal === 'SIGINT' ? 'interrupted' : 'done')
+      void control.holder.end()
+    })
     const listener = await listen(place.host, place.port, wire => reception.take(wire), { log })
     const { host, port } = listener
     if (given.json) await answerJson({ type: 'listening', host, port })
@@ -93,16 +103,17 @@ class Reception {
   readonly #strangers = new Set<Wire>()
   readonly #known = new Set<Wire>()
   readonly #links = new Set<Promise<void>>()
-  readonly #refused: (identity: Uint8Array) => void
+  readonly #refused: (identity: Uint8Array) => Promise<void>
   readonly #named = new Set<string>()
   #stopping = false
+  #forgotten: Promise<void> | undefined
   #exit: Exit = 'done'
 
   constructor(
     endpoint: Endpoint,
     from: Correspondent,
     out: OutFile,
-    refused: (identity: Uint8Array) => void,
+    refused: (identity: Uint8Array) => Promise<void>,
   ) {
     this.#endpoint = endpoint
     this.#from = from
@@ -114,6 +125,12 @@ class Reception {
   stop(exit: Exit): void {
     this.#exit = exit
     this.#end()
+  }
+
+  /** The peer's name was removed: what is in hand is still accepted and written, and then it is over. */
+  forget(): void {
+    this.#forgotten = this.#from.party.live?.close(51, 'this identity is not served here any more')
+    this.#end(new NoPeerError(this.#from.party.peer.name))
   }
 
   take(wire: Wire): void {
@@ -141,6 +158,7 @@ class Reception {
       return this.#exit
     } finally {
       this.#end()
+      if (this.#forgotten !== undefined) await this.#soon(this.#forgotten.catch(() => undefined))
       for (const wire of [...this.#strangers, ...this.#known]) wire.abort()
       // Until the other end has heard why: a process that is gone resets what it has not read, and its word with it.
       await this.#soon(Promise.all([listener.close(), ...this.#links]))
@@ -173,7 +191,7 @@ class Reception {
     const name = base64url(id)
     if (this.#named.has(name) || this.#named.size >= namedMax) return
     this.#named.add(name)
-    this.#refused(id)
+    this.#refused(id).catch(() => undefined) // the store is closed: so is everything else
   }
 
   #end(failure?: unknown): void {

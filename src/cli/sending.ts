@@ -1,4 +1,5 @@
 import { type Correspondent, canPass, deliver } from '../mailbox/courier.ts'
+import { Patience } from '../mailbox/patience.ts'
 import { isDelivered, type Job, queueFile } from '../mailbox/send-file.ts'
 import { realDisk } from '../node/disk.ts'
 import { connect } from '../node/tcp.ts'
@@ -7,6 +8,7 @@ import type { Endpoint } from '../session/connection.ts'
 import { SessionError } from '../session/error.ts'
 import { identityText } from '../signature/identity.ts'
 import type { Exit } from './exits.ts'
+import type { Lane } from './lane.ts'
 import type { Place } from './place.ts'
 import type { Figures } from './progress.ts'
 import { turnedBack } from './turned-back.ts'
@@ -24,21 +26,28 @@ export type Order = {
 const dialMsMax = 5_000
 /** How long a run that stops may take to say goodbye to the peer. */
 const goodbyeMsMax = 2_500
+/** For whoever carries the lines of several sendings to have brought an acknowledgement. */
+const turnMsMin = 2_000
 
-/** One run of `pawl send`: queues the file's lines and delivers them, both at once, until the peer has all of them. */
+/** One sending: queues the file's lines and delivers them, both at once, until the peer has all of them. */
 export class Sending {
   readonly #endpoint: Endpoint
   readonly #peer: Correspondent
+  readonly #lane: Lane
   readonly #order: Order
   readonly #stopped = new AbortController()
+  readonly #parts: Promise<void>[] = []
+  #failure: unknown
   #job: Job | undefined
   #linesBefore = 0
   #isQueued = false
   #alreadyDelivered = false
+  #looked: () => void = () => undefined
 
-  constructor(endpoint: Endpoint, peer: Correspondent, order: Order) {
+  constructor(endpoint: Endpoint, peer: Correspondent, lane: Lane, order: Order) {
     this.#endpoint = endpoint
     this.#peer = peer
+    this.#lane = lane
     this.#order = order
   }
 
@@ -60,41 +69,53 @@ export class Sending {
     return { queued: this.lines, acknowledged: Math.max(0, this.lines - missing) }
   }
 
-  stop(): void {
+  /** Ends it early: what is queued stays queued. A failure is what `run` ends with then. */
+  stop(failure?: unknown): void {
+    this.#failure ??= failure
     this.#stopped.abort()
   }
 
-  /** @throws StateError, SessionError (`channel/NO_ANSWER` after giving up), MailboxError */
+  /** @throws StateError, SessionError (`channel/NO_ANSWER` after giving up), MailboxError, what it was stopped with */
   async run(): Promise<Exit> {
-    const { signal } = this.#stopped
     const interrupted = new Promise<Exit>(resolve => {
-      signal.addEventListener('abort', () => resolve('interrupted'), { once: true })
+      if (this.isOver) resolve('interrupted')
+      this.#stopped.signal.addEventListener('abort', () => resolve('interrupted'), { once: true })
     })
-    let delivering: Promise<void> | undefined
-    const work = this.#queueAndDeliver(begun => {
-      delivering = begun
-    })
+    const work = this.#queueAndDeliver()
     try {
-      return await Promise.race([work.then((): Exit => 'done'), interrupted])
+      const exit = await Promise.race([work.then((): Exit => 'done'), interrupted])
+      if (exit === 'interrupted' && this.#failure !== undefined) throw this.#failure
+      return exit
     } finally {
       // After trouble with the file, too, the peer is told that nothing more comes.
       this.#stopped.abort()
-      await Promise.race([delivering?.catch(() => undefined), this.#soon()])
+      await Promise.race([this.settled(), this.#soon()])
     }
   }
 
-  async #queueAndDeliver(delivering: (promise: Promise<void>) => void): Promise<void> {
+  /** Once nothing of it is under way any more. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#parts)
+  }
+
+  /** Stopped, or at its end: what is still under way is about to end. */
+  get isOver(): boolean {
+    return this.#stopped.signal.aborted
+  }
+
+  async #queueAndDeliver(): Promise<void> {
     const { outbox } = this.#peer.mailbox
     let begin: () => void = () => undefined
     const begun = new Promise<void>(resolve => {
       begin = resolve
     })
     const queueing = this.#queue(() => begin())
+    this.#parts.push(queueing)
     await Promise.race([queueing, begun])
     this.#alreadyDelivered = this.#isQueued && this.#isDelivered()
     if (this.#alreadyDelivered) return outbox.flush()
     const delivery = this.#deliver()
-    delivering(delivery)
+    this.#parts.push(delivery)
     await Promise.all([queueing, delivery])
   }
 
@@ -112,24 +133,86 @@ export class Sending {
       this.#job = job
       if (!this.#isDelivered()) begin()
     }
-    this.#job = await queueFile(realDisk, store, outbox, this.#peer.party.peer.id, path, { again, progress })
+    const stop = this.#stopped.signal
+    this.#job = await queueFile(realDisk, store, outbox, this.#peer.party.peer.id, path, {
+      again,
+      progress,
+      stop,
+    })
     this.#isQueued = true
+    this.#looked()
     await outbox.flush() // what is already acknowledged is noticed with the next change of the outbox
   }
 
   async #deliver(): Promise<void> {
-    const { to, giveUpMs, unreached } = this.#order
+    const leave = this.#lane.join(this.#order)
     try {
-      await deliver(this.#endpoint, this.#peer, {
-        dial: () => connect(to.host, to.port, { timeoutMs: Math.max(100, Math.min(dialMsMax, giveUpMs)) }),
-        done: () => this.#isQueued && this.#isDelivered(),
-        giveUpMs,
-        unreached,
-        stop: this.#stopped.signal,
-      })
+      const release = await this.#turn()
+      if (release === undefined) return
+      try {
+        await this.#carry()
+      } finally {
+        release()
+      }
     } catch (error) {
       throw this.#explained(error)
+    } finally {
+      leave()
     }
+  }
+
+  /** The turn to carry; nothing if another sending has carried all of this one meanwhile. */
+  async #turn(): Promise<(() => void) | undefined> {
+    const { clock } = this.#endpoint
+    const { outbox } = this.#peer.mailbox
+    const patience = new Patience(clock, outbox, Math.max(turnMsMin, this.#order.giveUpMs))
+    let cancel: () => void = () => undefined
+    let unwatch: () => void = () => undefined
+    const over = new Promise<void>((resolve, reject) => {
+      this.#looked = () => {
+        if (this.#isDone()) resolve()
+      }
+      unwatch = outbox.watch(this.#looked)
+      this.#stopped.signal.addEventListener('abort', this.#looked, { once: true })
+      const late = () => {
+        if (patience.leftMs > 0) cancel = clock.after(patience.leftMs, late)
+        else
+          reject(
+            new SessionError('channel/NO_ANSWER', 'another sending has had no answer', { trusted: true }),
+          )
+      }
+      late()
+      this.#looked()
+    })
+    try {
+      return await this.#lane.turn(over)
+    } finally {
+      this.#looked = () => undefined
+      unwatch()
+      cancel()
+      patience.dispose()
+    }
+  }
+
+  async #carry(): Promise<void> {
+    const { to, giveUpMs } = this.#order
+    const places = this.#lane.places(to)
+    const timeoutMs = Math.max(100, Math.min(dialMsMax, giveUpMs))
+    const dial = () => {
+      const { host, port } = places.next().value
+      return connect(host, port, { timeoutMs })
+    }
+    await deliver(this.#endpoint, this.#peer, {
+      dial,
+      done: () => this.#isDone(),
+      giveUpMs,
+      unreached: leftMs => this.#lane.unreached(leftMs),
+      stop: this.#stopped.signal,
+    })
+  }
+
+  #isDone(): boolean {
+    return this.isOver || (this.#isQueued && this.#isDelivered())
   }
 
   #isDelivered(): boolean {

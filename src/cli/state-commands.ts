@@ -115,7 +115,7 @@ export const stateCommands: readonly Command[] = [
       'subjects, rules: how many',
       'adopted: false if it was in force already',
     ],
-    exits: ['done', ...opening],
+    exits: ['done', ...opening, 'unreachable'],
     seeAlso: ['state policy check', 'state policy show'],
     load: async () => (await import('./policy.ts')).adopt,
   },

@@ -17,7 +17,8 @@ import type { Store } from '../state/store.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import { acceptedMax, serveControl } from './control.ts'
 import type { Exit } from './exits.ts'
-import { homeNamed, named, openOwnHome, outputPath, realWorld } from './home.ts'
+import type { Adoption } from './holder.ts'
+import { named, openOwnHome, outputPath, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson } from './output.ts'
@@ -50,7 +51,7 @@ export const stated: Run = async given => {
     const subjects = new Subjects(given, store, log, socketsNamed(given))
     ending.unshift(() => subjects.close())
     await subjects.adopt(first)
-    const control = await serveControl(await homeNamed(given), store, log)
+    const control = await serveControl(given, store, log, { adopt: file => subjects.adoptFile(file) })
     ending.unshift(control.end)
     if (control.unserved !== undefined)
       notice(given, log, `other commands find the home locked: ${control.unserved}`, {
@@ -143,6 +144,7 @@ class Subjects {
   /** Of passed descriptors: they can be listened on once, so they are kept while their subject comes and goes. */
   readonly #kept = new Map<string, UnixListener>()
   #policy: Policy | undefined
+  #turn: Promise<unknown> = Promise.resolve()
 
   constructor(given: Given, store: Store, log: Log, directory: string | undefined) {
     this.#given = given
@@ -159,14 +161,29 @@ class Subjects {
    * From now on this policy is in force, or without one that which was adopted last; who is new is served, who is gone
    * is not. @throws UsageError, StateError: then everything is as it was
    */
-  async adopt(file: PolicyFile | undefined): Promise<void> {
+  adopt(file: PolicyFile | undefined): Promise<Adoption | undefined> {
+    const turn = this.#turn.then(() => this.#adopt(file))
+    this.#turn = turn.catch(() => undefined)
+    return turn
+  }
+
+  /** As {@link adopt}, of what another command brings. */
+  async adoptFile(bytes: Uint8Array): Promise<Adoption> {
+    const adoption = await this.adopt({ policy: parsePolicy(bytes), bytes })
+    if (adoption === undefined) throw new TypeError('a file was adopted')
+    return adoption
+  }
+
+  async #adopt(file: PolicyFile | undefined): Promise<Adoption | undefined> {
     const policy = file?.policy ?? (await storedPolicy(this.#store))?.policy
     for (const [name, { uid }] of policy?.subjects ?? []) this.#refuseUnlessServable(name, uid)
-    this.#policy = file === undefined ? policy : (await adoptPolicy(this.#store, file.bytes)).policy
+    const adoption = file === undefined ? undefined : await adoptPolicy(this.#store, file.bytes)
+    this.#policy = adoption?.policy ?? policy
     for (const [name, { uid }] of [...this.#served])
       if (policy?.subjects.get(name)?.uid !== uid) this.#end(name)
     for (const [name, { uid }] of policy?.subjects ?? [])
       if (!this.#served.has(name)) await this.#serve(name, uid)
+    return adoption
   }
 
   async close(): Promise<void> {

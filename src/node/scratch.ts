@@ -29,9 +29,10 @@ export async function makeScratch(name: string): Promise<Scratch> {
   }
 }
 
-/** What is below `from`, modes included, as the new directory `to`. */
+/** What is below `from`, modes included, as the new directory `to`. A socket is no part of a copy. */
 export function copyTree(from: string, to: string): Promise<void> {
-  const options = { recursive: true, errorOnExist: true, force: false }
+  const filter = (path: string): boolean => !fs.lstatSync(path).isSocket()
+  const options = { recursive: true, errorOnExist: true, force: false, filter }
   return settled<void>(`copy ${from} to`, to, done =>
     fs.cp(from, to, options, error => done(error, undefined)),
   )

@@ -89,7 +89,7 @@ export class StateClient {
     { deadlineMs }: ClientOptions = {},
   ): Promise<number> {
     const deadline = deadlineMs === undefined ? {} : { deadline: deadlineMs }
-    const { generation } = await this.#ask({ op: 'put', path, envelope, payload, ...deadline })
+    const { generation } = await this.ask({ op: 'put', path, envelope, payload, ...deadline })
     return asCount(generation)
   }
 
@@ -111,13 +111,13 @@ export class StateClient {
       return { path: change.put, envelope: wrap(payload, meta), payload }
     })
     const deadline = options.deadlineMs === undefined ? {} : { deadline: options.deadlineMs }
-    const { generation } = await this.#ask({ op: 'batch', changes: wanted, ...deadline })
+    const { generation } = await this.ask({ op: 'batch', changes: wanted, ...deadline })
     return asCount(generation)
   }
 
   /** @throws StateError ENOENT, EINTEGRITY, EPERM */
   async get(path: string, { fresh = false }: { readonly fresh?: boolean } = {}): Promise<Found> {
-    const answer = await this.#ask({ op: 'get', path, ...(fresh && { fresh }) })
+    const answer = await this.ask({ op: 'get', path, ...(fresh && { fresh }) })
     const payload = Uint8Array.from(asBytes(answer.payload))
     return {
       payload,
@@ -130,7 +130,7 @@ export class StateClient {
   async list(prefix: string, after = '', max: number = Number.POSITIVE_INFINITY): Promise<string[]> {
     const paths: string[] = []
     for (let more = true; more && paths.length < max; ) {
-      const answer = await this.#ask({ op: 'list', prefix, after: paths.at(-1) ?? after })
+      const answer = await this.ask({ op: 'list', prefix, after: paths.at(-1) ?? after })
       for (const path of asArray(answer.paths)) paths.push(asText(path))
       more = answer.more === true
     }
@@ -138,26 +138,23 @@ export class StateClient {
   }
 
   async history(path: string): Promise<PastChange[]> {
-    const { changes } = await this.#ask({ op: 'history', path })
+    const { changes } = await this.ask({ op: 'history', path })
     return asArray(changes).map(change => pastChange(asMap(change, ['generation', 'kind', 'envelope?'])))
   }
 
   /** Counts by name, for the owner of the home. */
   async figures(): Promise<{ readonly [name: string]: number }> {
-    const { figures } = await this.#ask({ op: 'figures' })
+    const { figures } = await this.ask({ op: 'figures' })
     const named = Object.entries(asMap(figures, Object.keys(Object(figures))))
     return Object.fromEntries(named.map(([name, value]) => [name, asCount(value)]))
   }
 
   async compact(): Promise<void> {
-    await this.#ask({ op: 'compact' })
+    await this.ask({ op: 'compact' })
   }
 
-  close(): void {
-    this.#wire.close()
-  }
-
-  async #ask(request: CborMap): Promise<CborMap> {
+  /** One request, with the keys that the operation has. @throws StateError */
+  async ask(request: CborMap): Promise<CborMap> {
     if (this.#broken !== undefined) throw this.#broken
     const id = ++this.#id
     const frame = encodeFrame({ id, ...request })
@@ -175,6 +172,10 @@ export class StateClient {
     } catch (error) {
       throw error instanceof BytesError ? asDaemonError(error) : error
     }
+  }
+
+  close(): void {
+    this.#wire.close()
   }
 
   async #receive(): Promise<void> {

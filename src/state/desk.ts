@@ -5,7 +5,8 @@ import { StateError } from './error.ts'
 import type { PastChange } from './history.ts'
 import { checkStatePath, statePrefix } from './path.ts'
 import { judge, type Policy, type PolicyOperation } from './policy.ts'
-import { protocolLimits, type Request, type WireChange } from './protocol.ts'
+import { decodeRequest, protocolLimits, type Request, type WireChange } from './protocol.ts'
+import type { Asked, Visit } from './server.ts'
 import type { Store } from './store.ts'
 
 /** What a page of paths or of the past may take, at most. */
@@ -34,6 +35,24 @@ export class Desk {
       payloadMax: this.#store.budgets.payloadBytes,
       inFlightMax: protocolLimits.inFlightMax,
     }
+  }
+
+  /** One connection. */
+  visit(): Visit {
+    return {
+      greeting: this.greeting,
+      read: frame => {
+        const { id, request } = decodeRequest(frame)
+        return this.take(id, request, frame.length)
+      },
+      leave() {},
+    }
+  }
+
+  /** A request of so many bytes. */
+  take(id: number, request: Request, bytes: number): Asked {
+    const weight = bytes + this.weightOf(request)
+    return { id, weight, answer: isWanted => this.answer(request, isWanted) }
   }
 
   /** How large the answer may become, in bytes. */

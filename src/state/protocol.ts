@@ -39,17 +39,26 @@ export function encodeFrame(map: CborMap): Uint8Array {
   return new Writer(4 + body.length).u32(body.length).bytes(body).done()
 }
 
-/** @throws BytesError */
-export function decodeRequest(frame: Uint8Array): { readonly id: number; readonly request: Request } {
+/** What may be asked: the keys of each operation's map, `?` behind those that may be left out. */
+export type Operations = { readonly [op: string]: readonly string[] }
+
+/** A request whose keys are those of its operation; their values are not looked at yet. */
+export type Call = { readonly id: number; readonly op: string; readonly map: CborMap }
+
+/** @throws BytesError for what is none of these operations, too */
+export function decodeCall(frame: Uint8Array, operations: Operations): Call {
   const value = decodeCbor(frame)
-  const { id, op } = asMap(value, ['id', 'op', ...optionalKeys])
-  const map = asMap(value, ['id', 'op', ...keysOf(asText(op))])
+  const all = Object.values(operations).flat()
+  const { id, op } = asMap(value, ['id', 'op', ...all.map(key => `${key.replace('?', '')}?`)])
+  const keys = Object.hasOwn(operations, asText(op)) ? operations[asText(op)] : undefined
+  if (keys === undefined) throw new BytesError('an operation that is not known')
   const number = asCount(id)
   if (number === 0) throw new BytesError('requests are numbered from 1')
-  return { id: number, request: requestOf(asText(op), map) }
+  return { id: number, op: asText(op), map: asMap(value, ['id', 'op', ...keys]) }
 }
 
-const keys: { readonly [op: string]: readonly string[] } = {
+/** What every subject may ask. */
+export const stateOperations: Operations = {
   put: ['path', 'envelope', 'payload', 'deadline?'],
   delete: ['path', 'deadline?'],
   batch: ['changes', 'deadline?'],
@@ -60,15 +69,14 @@ const keys: { readonly [op: string]: readonly string[] } = {
   compact: [],
 }
 
-const optionalKeys = [...new Set(Object.values(keys).flat())].map(key => `${key.replace('?', '')}?`)
-
-function keysOf(op: string): readonly string[] {
-  const known = Object.hasOwn(keys, op) ? keys[op] : undefined
-  if (known === undefined) throw new BytesError('an operation that is not known')
-  return known
+/** What a subject asks. @throws BytesError */
+export function decodeRequest(frame: Uint8Array): { readonly id: number; readonly request: Request } {
+  const call = decodeCall(frame, stateOperations)
+  return { id: call.id, request: requestOf(call) }
 }
 
-function requestOf(op: string, map: CborMap): Request {
+/** @throws BytesError */
+export function requestOf({ op, map }: Call): Request {
   const deadline = map.deadline === undefined ? undefined : asCount(map.deadline)
   switch (op) {
     case 'put':
@@ -133,7 +141,17 @@ export function decodeAnswer(frame: Uint8Array): {
   return { id, answer: new StateError(code, asText(message), outcome === undefined ? {} : { outcome }) }
 }
 
-const answerKeys = ['generation?', 'envelope?', 'payload?', 'paths?', 'more?', 'changes?', 'figures?']
+/** `control` is what docs/spec/control.md puts there. */
+const answerKeys = [
+  'control?',
+  'generation?',
+  'envelope?',
+  'payload?',
+  'paths?',
+  'more?',
+  'changes?',
+  'figures?',
+]
 
 /** Cuts a stream into frames; what is incomplete takes up at most twice what has come, whatever length was claimed. */
 export class Frames {

@@ -2,9 +2,8 @@ import { BytesError } from '../bytes/bytes.ts'
 import type { CborMap } from '../bytes/cbor.ts'
 import type { Clock } from '../host/clock.ts'
 import { type Wire, WireError } from '../host/wire.ts'
-import type { Desk } from './desk.ts'
 import { StateError, stateError } from './error.ts'
-import { decodeRequest, encodeFailure, encodeFrame, Frames, protocolLimits } from './protocol.ts'
+import { encodeFailure, encodeFrame, Frames, protocolLimits } from './protocol.ts'
 
 /** What one subject may take up at once, over all of its connections. */
 const connectionsMax = 64
@@ -18,15 +17,31 @@ const sliceBytes = 64 * 1024
 const drainMs = 5_000
 const goodbyeMs = 1_000
 
+/** A request that was read: `weight` is what it and its answer may take up, in bytes. */
+export type Asked = {
+  readonly id: number
+  readonly weight: number
+  answer(isWanted: () => boolean): Promise<CborMap>
+}
+
+/** One connection, as whoever answers it sees it. */
+export type Visit = {
+  readonly greeting: CborMap
+  /** @throws BytesError */
+  read(frame: Uint8Array): Asked
+  /** Nothing more will be asked, and what waits for something is to wait no longer; said at least once. */
+  leave(): void
+}
+
 /** Serves one subject's connections: docs/spec/stated.md. */
 export class SubjectServer {
-  readonly #desk: Desk
+  readonly #desk: { visit(): Visit }
   readonly #clock: Clock
   readonly #connections = new Map<Connection, Promise<void>>()
   readonly #largeFrames = new Turns(largeFramesMax)
   #draining = false
 
-  constructor(desk: Desk, clock: Clock) {
+  constructor(desk: { visit(): Visit }, clock: Clock) {
     this.#desk = desk
     this.#clock = clock
   }
@@ -41,7 +56,7 @@ export class SubjectServer {
       wire.abort()
       return
     }
-    const connection = new Connection(wire, this.#desk, this.#clock, this.#largeFrames)
+    const connection = new Connection(wire, this.#desk.visit(), this.#clock, this.#largeFrames)
     const served = connection.serve().finally(() => this.#connections.delete(connection))
     this.#connections.set(connection, served)
   }
@@ -60,7 +75,7 @@ export class SubjectServer {
 
 class Connection {
   readonly #wire: Wire
-  readonly #desk: Desk
+  readonly #visit: Visit
   readonly #clock: Clock
   readonly #largeFrames: Turns
   readonly #frames = new Frames()
@@ -74,9 +89,9 @@ class Connection {
   #freed: (() => void) | undefined
   #sending: Promise<void> = Promise.resolve()
 
-  constructor(wire: Wire, desk: Desk, clock: Clock, largeFrames: Turns) {
+  constructor(wire: Wire, visit: Visit, clock: Clock, largeFrames: Turns) {
     this.#wire = wire
-    this.#desk = desk
+    this.#visit = visit
     this.#clock = clock
     this.#largeFrames = largeFrames
     this.#stopped = new Promise(resolve => {
@@ -90,6 +105,7 @@ class Connection {
 
   abort(): void {
     this.#isGone = true
+    this.#visit.leave()
     this.#wire.abort()
     this.#stop?.()
   }
@@ -97,16 +113,16 @@ class Connection {
   /** Never fails: what goes wrong with one connection ends that one. */
   async serve(): Promise<void> {
     try {
-      await this.#send(encodeFrame(this.#desk.greeting))
+      await this.#send(encodeFrame(this.#visit.greeting))
       for (;;) {
         const frame = await this.#nextFrame()
         if (frame === undefined) break
-        const { id, request } = decodeRequest(frame)
-        const weight = frame.length + this.#desk.weightOf(request)
+        const { id, weight, answer } = this.#visit.read(frame)
         await this.#room(weight)
         if (this.#ids.has(id)) throw new BytesError('two requests of one number')
-        this.#work(weight, async () => ({ id, ok: await this.#desk.answer(request, this.#isWanted) }), id)
+        this.#work(weight, async () => ({ id, ok: await answer(this.#isWanted) }), id)
       }
+      this.#visit.leave()
       await Promise.all(this.#working)
       await this.#sending
     } catch (error) {
@@ -114,6 +130,7 @@ class Connection {
       else if (!(error instanceof WireError)) throw error
     } finally {
       this.#isGone = true
+      this.#visit.leave()
       // What the other end still sends is not waited for: it may send for ever.
       this.#wire.close()
       this.#clock.after(goodbyeMs, () => this.#wire.abort())
@@ -121,6 +138,7 @@ class Connection {
   }
 
   async #refuse(error: BytesError): Promise<void> {
+    this.#visit.leave()
     await Promise.all(this.#working)
     await this.#send(encodeFailure(0, new StateError('EINVAL', error.message))).catch(() => {})
   }
