@@ -185,13 +185,15 @@ export class Compaction {
     if (isLast) await journal.giveUpOldest()
   }
 
-  /** Nothing if its scope was destroyed in the meantime: the key that its slot gives now is another. */
+  /** Nothing if its scope was destroyed in the meantime: the key that its slot gives now is another's. */
   async #openIfLive(live: LiveBlock): Promise<Opened | undefined> {
+    const isLive = () => live.records.some(record => this.#parts.records.isLive(record, live.group.at))
+    // Asked before the key is: that of a scope that is gone would take the place of the next one's in its slot.
+    if (!isLive()) return undefined
     try {
       return await this.#open(live)
     } catch (error) {
-      if (live.records.some(record => this.#parts.records.isLive(record, live.group.at)))
-        throw stateError(error)
+      if (isLive()) throw stateError(error)
       return undefined
     }
   }

@@ -274,46 +274,93 @@ test('puts and reads beside a shred are answered as before it or as after it, an
 test('a shred in the middle of a compaction does not end it', async t => {
   const { home, anchor } = await freshHome(t)
   await withScope(home)
-  const [reading, go] = [deferred(), deferred()]
-  let isArmed = false
-  // The compaction waits where it reads the slot, and finds it overwritten.
-  const disk: Disk = {
-    ...world.disk,
-    async open(path, options) {
-      const file = await world.disk.open(path, options)
-      if (path !== join(anchor, 'slots')) return file
-      return {
-        read: async (into, position) => {
-          if (isArmed && position === 2 * 4096) {
-            isArmed = false
-            reading.finish()
-            await go.done
-          }
-          return file.read(into, position)
-        },
-        write: (bytes, position) => file.write(bytes, position),
-        truncate: length => file.truncate(length),
-        sync: () => file.sync(),
-        stat: () => file.stat(),
-        close: () => file.close(),
-      }
-    },
-  }
+  const held = new HeldSlots(anchor)
   await withStore(
     home,
     async store => {
-      isArmed = true
+      // The compaction waits where it reads the slot, and finds it overwritten.
+      const { reached, go } = held.next(1)
       const compacted = store.compact()
-      await reading.done
+      await reached
       await store.shred('session')
-      go.finish()
+      go()
       await compacted
       assert.deepEqual(await contents(store), { '/state/kept': 'kept' })
       assert.equal(segmentFiles(home).length, 1)
     },
-    { disk },
+    { disk: held.disk },
   )
 })
+
+test('a compaction that meets a shredded scope does not take the key of the next one in its slot away', async t => {
+  const { home, anchor } = await freshHome(t)
+  const put = (scope: string) => ({ put: `/state/${scope}`, payload: secret, scope })
+  await withStore(home, async store => {
+    for (const scope of ['first', 'second', 'third']) {
+      await store.makeScope(scope)
+      await store.commit([put(scope)])
+    }
+  })
+  const held = new HeldSlots(anchor)
+  await withStore(
+    home,
+    async store => {
+      const compaction = held.next(1)
+      const compacted = store.compact()
+      await compaction.reached
+      await store.shred('second')
+      await store.makeScope('second')
+      // Has the key of the new scope, and waits for that of another, while the compaction comes to the old one.
+      const loading = held.next(3)
+      const committed = store.commit([put('second'), put('third')])
+      await loading.reached
+      compaction.go()
+      await new Promise(resolve => setTimeout(resolve, 50))
+      loading.go()
+      await Promise.all([committed, compacted])
+      assert.deepEqual(store.list('/state/'), ['/state/first', '/state/second', '/state/third'])
+    },
+    { disk: held.disk },
+  )
+})
+
+/** A real disk on which the next read of a slot can be held up. */
+class HeldSlots {
+  readonly disk: Disk
+  readonly #next = new Map<number, () => Promise<void>>()
+
+  constructor(anchor: string) {
+    this.disk = {
+      ...world.disk,
+      open: async (path, options) => {
+        const file = await world.disk.open(path, options)
+        if (path !== join(anchor, 'slots')) return file
+        return {
+          read: async (into, position) => {
+            const hold = this.#next.get(position)
+            this.#next.delete(position)
+            await hold?.()
+            return file.read(into, position)
+          },
+          write: (bytes, position) => file.write(bytes, position),
+          truncate: length => file.truncate(length),
+          sync: () => file.sync(),
+          stat: () => file.stat(),
+          close: () => file.close(),
+        }
+      },
+    }
+  }
+
+  next(slot: number): { readonly reached: Promise<void>; readonly go: () => void } {
+    const [reached, gone] = [deferred(), deferred()]
+    this.#next.set((slot + 1) * 4096, () => {
+      reached.finish()
+      return gone.done
+    })
+    return { reached: reached.done, go: gone.finish }
+  }
+}
 
 test('the scope that holds the store together cannot be shredded', async t => {
   const { home } = await freshHome(t)
