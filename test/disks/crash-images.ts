@@ -9,15 +9,15 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { homeExists } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
 import { Random } from '../simulator/random.ts'
 import { bytesOf, textOf, withStore, world } from '../state/support.ts'
 import { type Kept, PowerCuts } from './cuts.ts'
 import { Devices } from './nbd.ts'
-import { type FileSystem, isFileSystem, makeFileSystem, mountImage, run, unmount } from './place.ts'
+import { type FileSystem, isFileSystem, mountImage, run, unmount } from './place.ts'
 import { judge, Lane, laneCount, smallLimits } from './plan.ts'
+import { serveVolume, type Volume } from './volume.ts'
 
 Object.assign(limits, smallLimits)
 
@@ -27,41 +27,13 @@ const kinds: FileSystem[] = [homeKind]
 if (isFileSystem(anchorKind)) kinds.push(anchorKind)
 const seed = Number(process.env.SEED ?? 1)
 
-type Volume = { readonly base: string; readonly at: string; readonly stop: () => Promise<void> }
-
 const lanes = Array.from({ length: laneCount }, (_, lane) => new Lane(seed, lane))
 const devices = new Devices()
 const volumes: Volume[] = []
-for (const [i, kind] of kinds.entries()) volumes.push(await served(i, kind))
+for (const [i, kind] of kinds.entries()) volumes.push(await serveVolume(devices, directory, i, kind))
 const [first, last] = [volumes[0], volumes.at(-1)]
 assert.ok(first !== undefined && last !== undefined)
 const [home, anchors] = [join(first.at, 'home'), join(last.at, 'anchors')]
-
-async function served(i: number, kind: FileSystem): Promise<Volume> {
-  const [base, socket, bus] = [`base${i}`, `socket${i}`, `bus${i}`].map(name => join(directory, name))
-  assert.ok(base !== undefined && socket !== undefined && bus !== undefined)
-  await makeFileSystem(kind, base)
-  await devices.serve(base, socket)
-  fs.mkdirSync(bus)
-  const file = join(bus, 'device')
-  const fuse = spawn('nbdfuse', [file, '--unix', socket], { stdio: ['ignore', 'ignore', 'inherit'] })
-  const at = join(directory, `volume${i}`)
-  for (let left = 200; !fs.existsSync(file); left--) {
-    assert.ok(left > 0 && fuse.exitCode === null, 'nbdfuse serves nothing')
-    await sleep(25)
-  }
-  await mountImage(file, at)
-  return {
-    base,
-    at,
-    async stop() {
-      await unmount(at)
-      const ended = new Promise(resolve => fuse.on('close', resolve))
-      await run('umount', [bus])
-      await ended
-    },
-  }
-}
 
 type Ack = { readonly lane: number; readonly n: number; readonly position: number }
 

@@ -81,6 +81,12 @@ export async function run(
   return out
 }
 
+/** Compiles fault-shim.c. */
+export async function compileShim(to: string): Promise<void> {
+  const source = join(import.meta.dirname, 'fault-shim.c')
+  await run('gcc', ['-Wall', '-Werror', '-O1', '-shared', '-fPIC', '-o', to, source, '-ldl'])
+}
+
 export type FileSystem = 'ext4' | 'xfs'
 
 export function isFileSystem(name: string | undefined): name is FileSystem {

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type { Change } from '../../src/state/change.ts'
+import { StateError } from '../../src/state/error.ts'
 import type { Store } from '../../src/state/store.ts'
 import { Random } from '../simulator/random.ts'
 import { bytesOf, textOf } from '../state/support.ts'
@@ -46,6 +47,19 @@ export function actOf(seed: number, lane: number, n: number): Act {
   }
   if (roll < 75) return { kind: 'commit', changes: [{ delete: pathOf(lane, name()) }, count] }
   return { kind: 'commit', changes: [put, count, { delete: pathOf(lane, `scoped/${name()}`) }] }
+}
+
+/** Does it; when it returns, that is acknowledged. It may be done again after a crash in the middle of it. */
+export async function perform(store: Store, act: Act, lane: number): Promise<void> {
+  if (act.kind === 'commit') await store.commit(act.changes)
+  else if (act.kind === 'compact') await store.compact()
+  else {
+    // A crash may have come between the two.
+    await store.shred(scopeOf(lane)).catch(error => {
+      if (!(error instanceof StateError && error.code === 'ENOENT')) throw error
+    })
+    await store.makeScope(scopeOf(lane))
+  }
 }
 
 export type Model = ReadonlyMap<string, string>

@@ -8,12 +8,10 @@ import { createInterface } from 'node:readline'
 import type { Disk } from '../../src/host/disk.ts'
 import { realDisk } from '../../src/node/disk.ts'
 import { createHome } from '../../src/state/create.ts'
-import { StateError } from '../../src/state/error.ts'
 import { homeExists, openHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
-import type { Store } from '../../src/state/store.ts'
 import { meddled, world } from '../state/support.ts'
-import { actOf, laneCount, scopeOf, smallLimits } from './plan.ts'
+import { actOf, laneCount, perform, scopeOf, smallLimits } from './plan.ts'
 
 Object.assign(limits, smallLimits)
 
@@ -65,20 +63,9 @@ const store = await openHome({ ...world, disk }, home)
 for (let lane = 0; lane < laneCount; lane++) await store.makeScope(scopeOf(lane))
 say('open')
 
-async function renew(store: Store, scope: string): Promise<void> {
-  // A crash may have come between the two.
-  await store.shred(scope).catch(error => {
-    if (!(error instanceof StateError && error.code === 'ENOENT')) throw error
-  })
-  await store.makeScope(scope)
-}
-
 async function runLane(lane: number, first: number): Promise<void> {
   for (let n = first; ; n++) {
-    const act = actOf(Number(seed), lane, n)
-    if (act.kind === 'renew') await renew(store, scopeOf(lane))
-    else if (act.kind === 'compact') await store.compact()
-    else await store.commit(act.changes)
+    await perform(store, actOf(Number(seed), lane, n), lane)
     await acknowledged(lane, n)
   }
 }
