@@ -4,6 +4,7 @@ import { suite, test } from 'node:test'
 import type { Positions } from '../../src/channel/block.ts'
 import {
   after,
+  type Carries,
   firstPosition,
   judgePositions,
   type Position,
@@ -193,6 +194,21 @@ const rows: readonly Row[] = [
 suite('who was turned back', () => {
   for (const { what, mine, theirs, verdict } of rows)
     test(what, () => assert.equal(judgePositions(mine.sent, mine.receiving, theirs), verdict))
+
+  test('of what a connection does not carry, that the peer is behind says nothing; all else does', () => {
+    for (const { what, mine, theirs, verdict } of rows) {
+      const behind = theirs.nextExpected < mine.sent.acknowledged.next
+      const willSendOld = theirs.nextSend < mine.receiving.next
+      const judged = (carries: Carries) => judgePositions(mine.sent, mine.receiving, theirs, carries)
+      if (!behind) assert.equal(judged('in'), verdict, what)
+      if (!willSendOld) assert.equal(judged('out'), verdict, what)
+      // Whatever is lost is seen by the connection that would carry it again.
+      if (verdict !== 'agreed') assert.ok([judged('in'), judged('out')].includes(verdict), what)
+    }
+    const old = { sent: sent(truth, 3), receiving: at(truth, 3) }
+    assert.equal(judgePositions(old.sent, old.receiving, said(at(truth, 3), at(truth, 2)), 'in'), 'agreed')
+    assert.equal(judgePositions(old.sent, old.receiving, said(at(truth, 2), at(truth, 3)), 'out'), 'agreed')
+  })
 
   test('one of the two ends sees every loss, however much was queued since', () => {
     // The receiver has `kept` of the true history; the sender lost all from `from` on and queued `more` others.

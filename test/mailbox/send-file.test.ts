@@ -190,4 +190,38 @@ suite('a send job', () => {
     }
     await close()
   })
+
+  test('two jobs that are queued at once share the outbox, and each counts its own lines', async () => {
+    const site = await homeWith('a\nb\n')
+    const both = { ...site, image: plantFile(site.image, '/in/other.txt', bytesOf('c\nd\ne\n')) }
+    const { endpoint, disk, close } = await run(both, clock)
+    const outbox = await openOutbox(endpoint.store)
+    const queue = (file: string) => queueFile(disk, endpoint.store, outbox, peer, file, { again: false })
+    const [one, other] = await Promise.all([queue(path), queue('/in/other.txt')])
+    assert.deepEqual([one.lines, other.lines], [2, 3])
+    assert.deepEqual([one.last, other.last].sort(), one.last < other.last ? [2, 5] : [3, 5])
+    assert.equal(retained(outbox)[one.last - 1], 'b\n')
+    assert.equal(retained(outbox)[other.last - 1], 'e\n')
+    await close()
+  })
+
+  test('stopped, it leaves what is queued, counted, and goes on from there', async () => {
+    const site = await homeWith('x\n'.repeat(limits.outboxMessagesMax + 20_000))
+    const { endpoint, disk, close } = await run(site, clock)
+    const outbox = await openOutbox(endpoint.store)
+    const stop = new AbortController()
+    const queueing = queueFile(disk, endpoint.store, outbox, peer, path, { again: false, stop: stop.signal })
+    await outbox.until(() => outbox.isFull)
+    stop.abort(new Error('stopped'))
+    await assert.rejects(queueing, { message: 'stopped' })
+    const queued = outbox.sending.next - 1
+    assert.ok(queued >= limits.outboxMessagesMax)
+    outbox.acknowledge(outbox.sending)
+    await outbox.flush()
+    const job = await queueFile(disk, endpoint.store, outbox, peer, path, { again: false })
+    assert.equal(job.lines, limits.outboxMessagesMax + 20_000)
+    assert.equal(job.last, job.lines)
+    assert.equal(retained(outbox).length, job.lines - queued)
+    await close()
+  })
 })
