@@ -1,12 +1,12 @@
-import { concat, equal, utf8 } from '../bytes/bytes.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { expandLabel, hkdfSha256 } from '../crypto/kdf.ts'
 import { Secret } from '../crypto/secret.ts'
 import { type Disk, DiskError, type Lock } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import { type Mark, MarkError } from '../mark/mark.ts'
-import { createMarkFile, FileKeeper, readMarkFile } from './mark-file.ts'
+import { createMarkFile, FileKeeper, type MarkKeys, readMarkFile } from './mark-file.ts'
 import { createSlots, Slots, slotCountDefault } from './slots.ts'
+import { createStoreKeys, StoreKeys } from './store-keys.ts'
 
 /**
  * The anchor: a directory apart from the home, which no backup may include (docs/spec/anchor.md). It holds what
@@ -14,15 +14,13 @@ import { createSlots, Slots, slotCountDefault } from './slots.ts'
  */
 export type Anchor = {
   readonly path: string
-  readonly storeKey: Secret
+  readonly storeKeys: StoreKeys
   readonly slots: Slots
-  readonly markKey: Secret
   readonly lock: Lock
   close(): Promise<void>
 }
 
 export const anchorNames = { key: 'key', slots: 'slots', mark: 'mark', lock: 'lock' } as const
-const keyMagic = utf8('PAWLKEY1')
 
 /** Makes the anchor whole; the mark comes last, so an anchor with a mark is a whole one. */
 export async function createAnchor(
@@ -34,10 +32,7 @@ export async function createAnchor(
 ): Promise<void> {
   await disk.makeDirectory(path)
   using storeKey = new Secret(entropy.bytes(32))
-  const file = await disk.open(join(path, anchorNames.key), { access: 'exclusive' })
-  await file.write(concat(keyMagic, storeKey.bytes, keyCheck(storeKey.bytes)), 0)
-  await file.sync()
-  await file.close()
+  await createStoreKeys(disk, join(path, anchorNames.key), storeKey)
   await createSlots(disk, entropy, join(path, anchorNames.slots), slotCount)
   const lock = await disk.open(join(path, anchorNames.lock), { access: 'exclusive' })
   await lock.sync()
@@ -58,27 +53,23 @@ export function firstMark(storeId: Uint8Array): Mark {
  * @throws MarkError EINTEGRITY
  */
 export async function openAnchor(disk: Disk, path: string): Promise<Anchor> {
-  const storeKey = await readStoreKey(disk, path)
+  const keyPath = join(path, anchorNames.key)
+  if ((await disk.stat(keyPath)) === undefined)
+    throw missingIsDamage(new DiskError('missing', `${keyPath}: no such file`))
   await refuseWithoutLockFile(disk, path)
   const lock = await disk.lock(join(path, anchorNames.lock))
+  const opened: { close(): Promise<void> }[] = [{ close: () => lock.release() }]
+  const close = async () => {
+    for (const each of opened.splice(0).reverse()) await each.close()
+  }
   try {
+    const storeKeys = await StoreKeys.open(disk, keyPath, 'write')
+    opened.push(storeKeys)
     const slots = await Slots.open(disk, join(path, anchorNames.slots), 'write')
-    const markKey = deriveMarkKey(storeKey)
-    return {
-      path,
-      storeKey,
-      slots,
-      markKey,
-      lock,
-      async close() {
-        await slots.close()
-        markKey[Symbol.dispose]()
-        storeKey[Symbol.dispose]()
-        await lock.release()
-      },
-    }
+    opened.push(slots)
+    return { path, storeKeys, slots, lock, close }
   } catch (error) {
-    await lock.release()
+    await close()
     throw missingIsDamage(error)
   }
 }
@@ -88,21 +79,33 @@ export async function openAnchorToRead(
   disk: Disk,
   path: string,
   storeId: Uint8Array,
-): Promise<{ readonly storeKey: Secret; readonly slots: Slots; readonly mark: Mark }> {
-  const storeKey = await readStoreKey(disk, path)
+): Promise<{ readonly storeKeys: StoreKeys; readonly slots: Slots; readonly mark: Mark }> {
+  const storeKeys = await readStoreKeys(disk, path)
+  const markKeys = markKeysOf(storeKeys)
   try {
-    using markKey = deriveMarkKey(storeKey)
-    const mark = await readMarkFile(disk, join(path, anchorNames.mark), markKey, storeId)
-    return { storeKey, slots: await Slots.open(disk, join(path, anchorNames.slots), 'read'), mark }
+    const mark = await readMarkFile(disk, join(path, anchorNames.mark), markKeys, storeId)
+    return { storeKeys, slots: await Slots.open(disk, join(path, anchorNames.slots), 'read'), mark }
   } catch (error) {
-    storeKey[Symbol.dispose]()
+    await storeKeys.close()
+    throw missingIsDamage(error)
+  } finally {
+    for (const key of markKeys) key[Symbol.dispose]()
+  }
+}
+
+/** @throws MarkError EINTEGRITY */
+export async function readStoreKeys(disk: Disk, path: string): Promise<StoreKeys> {
+  try {
+    return await StoreKeys.open(disk, join(path, anchorNames.key), 'read')
+  } catch (error) {
     throw missingIsDamage(error)
   }
 }
 
 export async function openFileKeeper(disk: Disk, anchor: Anchor, storeId: Uint8Array): Promise<FileKeeper> {
   try {
-    return await FileKeeper.open(disk, join(anchor.path, anchorNames.mark), anchor.markKey, storeId)
+    const markKeys = markKeysOf(anchor.storeKeys)
+    return await FileKeeper.open(disk, join(anchor.path, anchorNames.mark), markKeys, storeId)
   } catch (error) {
     throw missingIsDamage(error)
   }
@@ -125,32 +128,21 @@ export async function refuseWithoutLockFile(disk: Disk, path: string): Promise<v
   throw new MarkError('EINTEGRITY', `the lock file ${place} ${what}`)
 }
 
-/** @throws MarkError EINTEGRITY */
-export async function readStoreKey(disk: Disk, path: string): Promise<Secret> {
-  try {
-    const file = await disk.open(join(path, anchorNames.key), { access: 'read' })
-    const bytes = new Uint8Array(keyMagic.length + 32 + 8 + 1)
-    const length = await file.read(bytes, 0)
-    await file.close()
-    const key = bytes.slice(8, 40)
-    const whole =
-      length === bytes.length - 1 &&
-      equal(bytes.subarray(0, 8), keyMagic) &&
-      equal(bytes.subarray(40, 48), keyCheck(key))
-    bytes.fill(0)
-    if (!whole) throw new MarkError('EINTEGRITY', `the store key in ${path} is damaged`)
-    return new Secret(key)
-  } catch (error) {
-    throw missingIsDamage(error)
-  }
+/** What slots of the mark are under with that store key. The caller's to wipe. */
+export function markKeyOf(storeKeys: Pick<StoreKeys, 'get'>, number: number): Secret {
+  const key = storeKeys.get(number)
+  if (key === undefined) throw new TypeError(`there is no store key ${number}`)
+  return deriveMarkKey(key)
 }
 
-/** Tells damage from a key that merely does not fit; reveals nothing that the key file does not hold anyway. */
-function keyCheck(storeKey: Uint8Array): Uint8Array {
-  return sha256(concat(utf8('pawl v1 store key check'), storeKey)).subarray(0, 8)
+/** Of every store key there is, oldest first: what nothing vouches for yet is not written under. */
+export function markKeysOf(storeKeys: StoreKeys): MarkKeys {
+  const [oldest, ...others] = storeKeys.numbers.map(number => markKeyOf(storeKeys, number))
+  if (oldest === undefined) throw new TypeError('an anchor has a store key')
+  return [oldest, ...others]
 }
 
-export function deriveMarkKey(storeKey: Secret): Secret {
+function deriveMarkKey(storeKey: Secret): Secret {
   return expandLabel(hkdfSha256, storeKey, 'mark file', new Uint8Array(0), 32)
 }
 

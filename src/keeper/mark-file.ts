@@ -12,6 +12,9 @@ const magic = utf8('PAWLMRK1')
 const bodyBytes = 8 + 32 + 8 + 32
 const macBytes = 32
 
+/** What a slot's MAC may be under: the first is what is written under, another while the store key is being rotated. */
+export type MarkKeys = readonly [Secret, ...Secret[]]
+
 export async function createMarkFile(disk: Disk, path: string, macKey: Secret, first: Mark): Promise<void> {
   const file = await disk.open(path, { access: 'exclusive' })
   try {
@@ -29,12 +32,12 @@ export async function createMarkFile(disk: Disk, path: string, macKey: Secret, f
 export async function readMarkFile(
   disk: Disk,
   path: string,
-  macKey: Secret,
+  macKeys: MarkKeys,
   domain: Uint8Array,
 ): Promise<Mark> {
   const file = await disk.open(path, { access: 'read' })
   try {
-    return newest(await readSlots(file, macKey, domain)).mark
+    return newest(await readSlots(file, macKeys, domain)).mark
   } finally {
     await file.close()
   }
@@ -44,12 +47,12 @@ export async function readMarkFile(
 export async function readMarkSlots(
   disk: Disk,
   path: string,
-  macKey: Secret,
+  macKeys: MarkKeys,
   domain: Uint8Array,
 ): Promise<MarkSlots> {
   const file = await disk.open(path, { access: 'read' })
   try {
-    return await readSlots(file, macKey, domain)
+    return await readSlots(file, macKeys, domain)
   } finally {
     await file.close()
   }
@@ -67,24 +70,25 @@ export function markIn(slots: MarkSlots): Mark {
 export class FileKeeper implements Keeper {
   readonly kind = 'file'
   readonly #file: File
-  readonly #macKey: Secret
+  /** Owned here: wiped when it is closed. */
+  #macKeys: MarkKeys
   #held: Mark
   /** What is being written: one slot at a time. */
   readonly #sector = new Uint8Array(slotBytes)
   #slot: 0 | 1
 
-  private constructor(file: File, macKey: Secret, held: Mark, slot: 0 | 1) {
+  private constructor(file: File, macKeys: MarkKeys, held: Mark, slot: 0 | 1) {
     this.#file = file
-    this.#macKey = macKey
+    this.#macKeys = macKeys
     this.#held = held
     this.#slot = slot
   }
 
-  static async open(disk: Disk, path: string, macKey: Secret, domain: Uint8Array): Promise<FileKeeper> {
+  static async open(disk: Disk, path: string, macKeys: MarkKeys, domain: Uint8Array): Promise<FileKeeper> {
     const file = await disk.open(path, { access: 'write', durable: true })
-    const slots = await readSlots(file, macKey, domain)
+    const slots = await readSlots(file, macKeys, domain)
     const { mark, slot } = newest(slots)
-    const keeper = new FileKeeper(file, macKey, mark, slot)
+    const keeper = new FileKeeper(file, macKeys, mark, slot)
     // What was read may be in the page cache only, its writer killed before its sync, and the other slot is about to
     // be overwritten: without this a power cut now could leave neither.
     await file.sync()
@@ -96,7 +100,7 @@ export class FileKeeper implements Keeper {
 
   /** What the file says now. @throws MarkError EINTEGRITY */
   async read(): Promise<Mark> {
-    return newest(await readSlots(this.#file, this.#macKey, this.#held.domain)).mark
+    return newest(await readSlots(this.#file, this.#macKeys, this.#held.domain)).mark
   }
 
   async advance(expected: Mark, next: Mark): Promise<void> {
@@ -109,14 +113,25 @@ export class FileKeeper implements Keeper {
     if (verdict === 'advance') await this.#write(next)
   }
 
+  /** Writes the mark under another key, into both slots, so that nothing hangs on the one before. */
+  async rekey(macKey: Secret): Promise<void> {
+    this.#macKeys = [macKey, ...this.#macKeys]
+    await this.#write(this.#held)
+    await this.#write(this.#held)
+    const [, ...old] = this.#macKeys
+    this.#macKeys = [macKey]
+    for (const key of old) key[Symbol.dispose]()
+  }
+
   async close(): Promise<void> {
+    for (const key of this.#macKeys) key[Symbol.dispose]()
     await this.#file.close()
   }
 
   /** Into the slot that does not hold the newest mark, so that a torn write leaves the newest one whole. */
   async #write(mark: Mark): Promise<void> {
     const slot = this.#slot === 0 ? 1 : 0
-    this.#sector.set(encodeSlot(this.#macKey, mark))
+    this.#sector.set(encodeSlot(this.#macKeys[0], mark))
     await this.#file.write(this.#sector, slot * slotBytes)
     this.#slot = slot
     this.#held = mark
@@ -136,12 +151,18 @@ function newest([first, second]: MarkSlots): { readonly mark: Mark; readonly slo
   throw new MarkError('EINTEGRITY', 'both slots of the mark file are damaged')
 }
 
-async function readSlots(file: File, macKey: Secret, domain: Uint8Array): Promise<MarkSlots> {
+async function readSlots(file: File, macKeys: MarkKeys, domain: Uint8Array): Promise<MarkSlots> {
   if ((await file.stat()).size !== 2 * slotBytes)
     throw new MarkError('EINTEGRITY', 'the mark file is not two slots long')
   const bytes = new Uint8Array(2 * slotBytes)
   await file.read(bytes, 0)
-  const slot = (at: number) => decodeSlot(macKey, domain, bytes.subarray(at, at + slotBytes))
+  const slot = (at: number) => {
+    for (const macKey of macKeys) {
+      const mark = decodeSlot(macKey, domain, bytes.subarray(at, at + slotBytes))
+      if (mark !== undefined) return mark
+    }
+    return undefined
+  }
   return [slot(0), slot(slotBytes)]
 }
 

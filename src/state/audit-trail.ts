@@ -50,7 +50,7 @@ export type AuditHost = {
 
 /** Numbers the entries, puts them into the groups, and keeps what they take bounded: docs/spec/audit.md. */
 export class AuditTrail {
-  readonly #scope: ScopeKey
+  readonly #scope: () => ScopeKey
   readonly #records: Records
   readonly #clock: Clock
   #host: AuditHost | undefined
@@ -70,7 +70,7 @@ export class AuditTrail {
   #tidying: Promise<void> | undefined
 
   private constructor(
-    scope: ScopeKey,
+    scope: () => ScopeKey,
     records: Records,
     clock: Clock,
     sink: AuditSink | undefined,
@@ -86,8 +86,16 @@ export class AuditTrail {
     this.#bytes = chunks.reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
-  /** Goes on behind the newest chunk. @throws StateError EINTEGRITY, BytesError */
-  static async open(scope: ScopeKey, records: Records, clock: Clock, sink?: AuditSink): Promise<AuditTrail> {
+  /**
+   * Goes on behind the newest chunk; `scope` is asked for each one what it is sealed with.
+   * @throws StateError EINTEGRITY, BytesError
+   */
+  static async open(
+    scope: () => ScopeKey,
+    records: Records,
+    clock: Clock,
+    sink?: AuditSink,
+  ): Promise<AuditTrail> {
     const chunks: KnownChunk[] = records.list(auditPrefix).map(path => {
       return { first: Number.parseInt(path.slice(auditPrefix.length), 16), bytes: records.lengthOf(path) }
     })
@@ -140,7 +148,7 @@ export class AuditTrail {
     const operation: Operation = {
       kind: 'put',
       path: chunkPath(first),
-      scope: this.#scope,
+      scope: this.#scope(),
       envelope,
       payload,
     }

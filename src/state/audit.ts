@@ -6,7 +6,7 @@ import { ownPrefix } from './path.ts'
 
 /** docs/spec/audit.md, "Entry". */
 export type AuditEntry = {
-  readonly action: 'put' | 'delete' | 'get' | 'list' | 'history' | 'policy' | 'restore'
+  readonly action: 'put' | 'delete' | 'get' | 'list' | 'history' | 'policy' | 'restore' | 'rotate' | 'rotated'
   readonly decision: 'allow' | 'deny'
   readonly path: string
   readonly reason: string

@@ -107,7 +107,7 @@ async function writeInto(
   let written = 0
   const add = async ({ group, block, records: live }: LiveBlock): Promise<void> => {
     const scope = names.indexOf(scopes.of(block.scope)?.name ?? '')
-    const { key } = await scopes.key(block.scope)
+    const key = await scopes.openingKey(block.scope)
     const opened = await openRecords(
       key,
       block,

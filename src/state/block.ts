@@ -18,11 +18,22 @@ const carriedBit = 0x8000
 export const scopesMax = carriedBit - 1
 export const sealedOverheadBytes = aes256gcm.tagBytes
 
-/** A scope's data key and the slot it hangs on. `id` is fresh for each scope, so a slot may be used again. */
-export type ScopeKey = { readonly slot: number; readonly id: Uint8Array; readonly key: Secret }
+/**
+ * A scope's data key and the slot it hangs on. `id` is fresh for each scope, so a slot may be used again. `key` is
+ * another one once the store key is rotated.
+ */
+export type ScopeKey = { readonly slot: number; readonly id: Uint8Array; key: Secret }
 
-/** The scope of sealed blocks as a group names it; `tag` is what their key was derived from. */
-export type ScopeTag = { readonly slot: number; readonly id: Uint8Array; readonly tag: Uint8Array }
+/**
+ * The scope of sealed blocks as a group names it; `tag` is what their key was derived from, and `storeKey` the number
+ * of the store key that the scope key was.
+ */
+export type ScopeTag = {
+  readonly slot: number
+  readonly id: Uint8Array
+  readonly tag: Uint8Array
+  readonly storeKey: number
+}
 
 export type Put = {
   readonly kind: 'put'
@@ -104,14 +115,14 @@ export function blockTag(
   salt: Uint8Array,
   generation: number,
   blocks: readonly Unsealed[],
-): ScopeTag {
+): Uint8Array {
   const parts = [tagLabel, salt, new Writer(8).u64(generation).done()]
   for (const [index, block] of blocks.entries())
     if (block.scope === scope) parts.push(new Writer(4).u32(index).done(), block.head, block.plaintext)
-  return { slot: scope.slot, id: scope.id, tag: hmacSha256(scope.key.bytes, ...parts) }
+  return hmacSha256(scope.key.bytes, ...parts)
 }
 
-export function blockKey(scopeKey: Secret, scope: ScopeTag): Secret {
+export function blockKey(scopeKey: Secret, scope: Pick<ScopeTag, 'tag'>): Secret {
   return new Secret(hmacSha256(scopeKey.bytes, keyLabel, scope.tag))
 }
 

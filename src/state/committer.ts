@@ -1,4 +1,4 @@
-import type { Rooted } from '../bytes/merkle.ts'
+import type { Frontier, Rooted } from '../bytes/merkle.ts'
 import type { Clock } from '../host/clock.ts'
 import { DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
@@ -9,9 +9,9 @@ import type { Operation } from './block.ts'
 import { StateError, stateError } from './error.ts'
 import { type SealedGroup, sealGroup } from './group.ts'
 import type { Journal, ReserveUse } from './journal.ts'
+import type { JournalKeys } from './journal-keys.ts'
 import { batchBytesMax, batchRecordsMax } from './limits.ts'
 import type { Records } from './records.ts'
-import type { JournalKeys } from './segment.ts'
 
 /** Operations that are committed together. */
 export type Batch = {
@@ -26,8 +26,8 @@ export type Batch = {
   readonly isWanted?: (operation: Operation) => boolean
   /** Runs in the same instant as the index change, before any reader can look. */
   readonly committed?: ((generation: number) => void) | undefined
-  /** The next segment is begun first. */
-  readonly roll?: boolean
+  /** Runs first, while nothing is in flight, and may change what groups are sealed with; told of the tree so far. */
+  readonly between?: ((tree: Frontier) => Promise<void>) | undefined
   /** After so many milliseconds its caller is told EDEADLINE. */
   readonly deadlineMs?: number | undefined
 }
@@ -37,7 +37,8 @@ type Waiting = Batch & {
   readonly reject: (error: unknown) => void
 }
 
-export type CommitterParts = JournalKeys & {
+export type CommitterParts = {
+  readonly keys: JournalKeys
   readonly journal: Journal
   readonly keeper: Keeper
   readonly records: Records
@@ -171,10 +172,12 @@ export class Committer {
       await this.#gather()
       const taken = this.#take()
       try {
-        if (taken.some(({ roll }) => roll)) {
-          await finishing
-          await this.#parts.journal.roll(this.#end.tree)
-        }
+        for (const { between } of taken)
+          if (between !== undefined) {
+            await finishing
+            this.refuseIfPoisoned()
+            await between(this.#end.tree)
+          }
       } catch (error) {
         this.#refuse(error, taken)
         continue
@@ -219,9 +222,8 @@ export class Committer {
       operations,
       before: this.#end,
       confirmed: this.#mark.number,
-      storeId: this.#parts.storeId,
       salt: this.#salt,
-      macKey: this.#parts.macKey,
+      keys: this.#parts.keys,
     })
   }
 
@@ -241,9 +243,10 @@ export class Committer {
       bytes += batch.bytes
       records += batch.operations.length
       const isFull = bytes > batchBytesMax || records > batchRecordsMax
-      if (count > 0 && (isFull || batch.roll)) break
+      const isAlone = batch.between !== undefined // if it fails, nobody else is refused for it
+      if (count > 0 && (isFull || isAlone)) break
       count++
-      if (batch.roll) break // alone: if there is no room for a segment, nobody else is refused for it
+      if (isAlone) break
     }
     return this.#drop(0, count)
   }

@@ -1,5 +1,5 @@
 import type { Secret } from '../crypto/secret.ts'
-import { openRecords, type Put, type ScopeKey, type ScopeTag } from './block.ts'
+import { openRecords, type Put, type ScopeTag } from './block.ts'
 import { stateError } from './error.ts'
 import type { Journal } from './journal.ts'
 import { limits } from './limits.ts'
@@ -7,14 +7,21 @@ import type { Records } from './records.ts'
 import { type Location, type SegmentFiles, segmentHeaderBytes } from './segment.ts'
 import { groupAt, type LiveBlock, liveBlocks, ReadAhead } from './walk.ts'
 
-/** A put that takes a live record along; it lapses if the record is not live any more when its group is sealed. */
-export type Carried = { readonly put: Put; readonly isLive: () => boolean }
+/**
+ * A live record that is taken along, and the scope it was in; it lapses if it is not live any more when its group is
+ * sealed.
+ */
+export type Carried = {
+  readonly put: Omit<Put, 'scope'>
+  readonly scope: ScopeTag
+  readonly isLive: () => boolean
+}
 
 export type CompactionParts = {
   readonly journal: Journal
   readonly records: Records
   readonly source: SegmentFiles
-  readonly scopeKey: (scope: ScopeTag) => Promise<ScopeKey>
+  readonly openingKey: (scope: ScopeTag) => Promise<Secret>
   /**
    * Commits what is still live of these, and with the last of a segment where the journal begins from now on: the size
    * of the tree before its first group.
@@ -55,9 +62,22 @@ export class Compaction {
   async all(): Promise<void> {
     await this.#run
     await this.#parts.roll()
-    const last = this.#newest
-    await this.#while(() => (this.#parts.journal.oldest?.number ?? last) < last)
-    if (this.#failure !== undefined) throw this.#failure
+    await this.upTo(this.#newest - 1)
+  }
+
+  /**
+   * Gives up every segment up to this one. Whether that was done: not if the store is being closed.
+   * @throws StateError as {@link all}
+   */
+  async upTo(segment: number): Promise<boolean> {
+    await this.#run
+    if (this.#newest <= segment) await this.#parts.roll()
+    const isLeft = () => (this.#parts.journal.segments[0]?.number ?? 0) <= segment
+    while (isLeft() && !this.#stopped) {
+      await this.#while(isLeft)
+      if (this.#failure !== undefined) throw this.#failure
+    }
+    return !isLeft()
   }
 
   /** Starts a run beside everything else if the journal is much longer than what is live. */
@@ -199,16 +219,17 @@ export class Compaction {
   }
 
   async #open({ group, block, records }: LiveBlock): Promise<Opened> {
-    const scope = await this.#parts.scopeKey(block.scope)
+    const { scope } = block
     const sealed = group.bytes.subarray(block.offset, block.offset + block.length)
-    const { whole, records: found } = await openRecords(scope.key, block, sealed)
+    const { whole, records: found } = await openRecords(await this.#parts.openingKey(scope), block, sealed)
     const carried: Carried[] = []
     for (const record of records) {
       const put = found[record.index]
       if (put === undefined) continue
       const generation = record.generation ?? group.header.generation
       carried.push({
-        put: { kind: 'put', path: record.path, scope, ...put, generation },
+        put: { kind: 'put', path: record.path, ...put, generation },
+        scope,
         isLive: () => this.#parts.records.isLive(record, group.at),
       })
     }

@@ -8,9 +8,10 @@ import { type Config, configPath, encodeConfig } from './config.ts'
 import { wrap } from './envelope.ts'
 import { StateError, stateError } from './error.ts'
 import { sealGroup } from './group.ts'
-import { homeExists, journalKeys, journalName, locate, markOf, parentOf, type World } from './home.ts'
+import { homeExists, journalName, locate, markOf, parentOf, type World } from './home.ts'
 import { encodeHomeFile, homeFileName } from './home-file.ts'
 import { Journal } from './journal.ts'
+import { JournalKeys } from './journal-keys.ts'
 import { defaultScope, encodeScope, Scopes, scopePath } from './scopes.ts'
 import { type FirstRecord, newSigner } from './signer.ts'
 
@@ -69,8 +70,8 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
   await disk.syncDirectory(wanted.anchorBase)
   const anchor = await openAnchor(disk, anchorPath)
   try {
-    const keys = journalKeys(anchor.storeKey, storeId)
-    const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    const keys = new JournalKeys(anchor.storeKeys, storeId)
+    const scopes = new Scopes(anchor.storeKeys, anchor.slots)
     const scope = await scopes.plan(defaultScope, true, entropy)
     const key = await scopes.key(scope)
     const put = (path: string, payload: Uint8Array, purpose: string): Operation => {
@@ -88,7 +89,7 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
       before: rooted(sha256, emptyFrontier),
       confirmed: 0,
       salt: entropy.bytes(32),
-      ...keys,
+      keys,
     })
     await disk.makeDirectory(unfinished)
     await Journal.create(disk, join(unfinished, journalName), keys, group)
@@ -105,6 +106,7 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
     await disk.rename(unfinished, wanted.home)
     await disk.syncDirectory(parentOf(wanted.home))
     scopes.dispose()
+    keys.dispose()
   } finally {
     await anchor.close()
   }

@@ -20,6 +20,7 @@ import {
   sealBlock,
   sealedOverheadBytes,
 } from './block.ts'
+import type { JournalKeys } from './journal-keys.ts'
 import { limits } from './limits.ts'
 
 /**
@@ -37,6 +38,8 @@ const hashBytes = 32
 const macBytes = 32
 
 export type GroupHeader = {
+  /** The number of the store key that its MAC and its blocks hang on. */
+  readonly storeKey: number
   readonly records: number
   /** From the first byte of the header to the last of the MAC. */
   readonly length: number
@@ -60,11 +63,11 @@ export function sealGroup(group: {
   readonly operations: readonly Operation[]
   readonly before: Rooted
   readonly confirmed: number
-  readonly storeId: Uint8Array
   readonly salt: Uint8Array
-  readonly macKey: Secret
+  readonly keys: JournalKeys
 }): SealedGroup {
-  const { operations, before, storeId, salt } = group
+  const { operations, before, salt } = group
+  const { storeId, current: storeKey, macKey } = group.keys
   const generation = before.tree.size + 1
   const scopes = new Map<ScopeKey, number>()
   const blocks = cutBlocks(operations, scopes)
@@ -79,7 +82,7 @@ export function sealGroup(group: {
     throw new RangeError('a group over its bounds')
   const padded = paddedLength({ length })
   const writer = new Writer(padded)
-  writer.bytes(magic).u16(format).u16(0).u32(operations.length).u32(length)
+  writer.bytes(magic).u16(format).u16(storeKey).u32(operations.length).u32(length)
   writer.u64(generation).u64(group.confirmed)
   writer.bytes(storeId).bytes(before.root).bytes(salt)
   writer.u32(crc32(writer.done()))
@@ -87,7 +90,7 @@ export function sealGroup(group: {
 
   const keys = new Map<ScopeKey, { readonly tag: ScopeTag; readonly key: Secret }>()
   for (const scope of scopes.keys()) {
-    const tag = blockTag(scope, salt, generation, blocks)
+    const tag = { slot: scope.slot, id: scope.id, tag: blockTag(scope, salt, generation, blocks), storeKey }
     keys.set(scope, { tag, key: blockKey(scope.key, tag) })
     writer.u16(tag.slot).bytes(tag.id).bytes(tag.tag)
   }
@@ -114,7 +117,7 @@ export function sealGroup(group: {
   const trailerAt = writer.length
   for (const hash of hashes) writer.bytes(hash)
   const leaf = leafHash(sha256, front, writer.done().subarray(trailerAt))
-  writer.bytes(hmacSha256(group.macKey.bytes, leaf))
+  writer.bytes(hmacSha256(macKey.bytes, leaf))
   writer.zeros(padded - writer.length)
   for (const { key } of keys.values()) key[Symbol.dispose]()
   const after = rooted(sha256, append(sha256, before.tree, leaf))
@@ -130,7 +133,8 @@ export function paddedLength({ length }: { readonly length: number }): number {
 export function parseGroupHeader(bytes: Uint8Array): GroupHeader | undefined {
   if (bytes.length < groupHeaderBytes || !equal(bytes.subarray(0, 8), magic)) return undefined
   const reader = new Reader(bytes.subarray(8, groupHeaderBytes))
-  const known = reader.u16() === format && reader.u16() === 0
+  const known = reader.u16() === format
+  const storeKey = reader.u16()
   const records = reader.u32()
   const length = reader.u32()
   if (
@@ -144,7 +148,7 @@ export function parseGroupHeader(bytes: Uint8Array): GroupHeader | undefined {
   const fits = length >= groupHeaderBytes + countsBytes + macBytes && length <= limits.groupBytesMax
   if (!fits || records > limits.groupRecordsMax || generation < 1 || confirmed >= generation) return undefined
   const [storeId, rootBefore, salt] = [reader.bytes(32), reader.bytes(32), reader.bytes(32)]
-  return { records, length, generation, confirmed, storeId, rootBefore, salt }
+  return { storeKey, records, length, generation, confirmed, storeId, rootBefore, salt }
 }
 
 /**
@@ -154,9 +158,10 @@ export function parseGroupHeader(bytes: Uint8Array): GroupHeader | undefined {
 export function authenticLeaf(
   bytes: Uint8Array,
   header: GroupHeader,
-  macKey: Secret,
+  keys: Pick<JournalKeys, 'mac'>,
 ): Uint8Array | undefined {
-  if (bytes.length < header.length) return undefined
+  const macKey = keys.mac(header.storeKey)
+  if (macKey === undefined || bytes.length < header.length) return undefined
   const counts = new Reader(bytes.subarray(groupHeaderBytes, groupHeaderBytes + countsBytes))
   const blocksAt = groupHeaderBytes + countsBytes + counts.u16() * scopeBytes
   const macAt = header.length - macBytes
@@ -182,6 +187,7 @@ export function placeRecords(bytes: Uint8Array, header: GroupHeader): Placed[] {
       slot: reader.u16(),
       id: Uint8Array.from(reader.bytes(16)),
       tag: Uint8Array.from(reader.bytes(32)),
+      storeKey: header.storeKey,
     })
   const trailerAt = header.length - macBytes - blockCount * hashBytes
   const placed: Placed[] = []

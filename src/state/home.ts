@@ -1,28 +1,29 @@
 import { hex } from '../bytes/bytes.ts'
 import { type Frontier, type Rooted, rooted } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
-import { expandLabel, hkdfSha256 } from '../crypto/kdf.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import { type Disk, DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
-import { join, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/anchor.ts'
+import { join, markKeyOf, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/anchor.ts'
 import { NoKeeper } from '../keeper/none.ts'
+import type { StoreKeys } from '../keeper/store-keys.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
 import { type AuditSink, AuditTrail } from './audit-trail.ts'
-import type { Placed } from './block.ts'
+import type { Placed, ScopeKey } from './block.ts'
 import { type Budgets, tightened } from './budget.ts'
 import { Committer } from './committer.ts'
 import { type Config, configPath, decodeConfig } from './config.ts'
 import { StateError, stateError } from './error.ts'
 import { decodeHomeFile, homeFileName } from './home-file.ts'
 import { decodeJournalStart, Journal } from './journal.ts'
+import { JournalKeys } from './journal-keys.ts'
 import { journalPath } from './path.ts'
 import { type Found, Records } from './records.ts'
 import { inFlightMax, type Replayed, replay, type Visit } from './replay.ts'
 import { decodeScope, defaultScope, type Scope, Scopes, scopePrefix } from './scopes.ts'
-import { type JournalKeys, SegmentFiles } from './segment.ts'
+import { SegmentFiles } from './segment.ts'
 import { Store } from './store.ts'
 
 /** The world a store lives in. */
@@ -69,8 +70,9 @@ export async function openHome(
     closing.push(() => file.close())
     const held = await file.read()
 
-    const keys = journalKeys(anchor.storeKey, storeId)
-    const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    const keys = new JournalKeys(anchor.storeKeys, storeId)
+    closing.push(async () => keys.dispose())
+    const scopes = new Scopes(anchor.storeKeys, anchor.slots)
     const directory = join(home, journalName)
     const newest: { readonly generation: number; readonly placed: readonly Placed[] }[] = []
     const source = new SegmentFiles(disk, directory)
@@ -81,6 +83,10 @@ export async function openHome(
       newest.push({ generation: header.generation, placed })
       if (newest.length > inFlightMax) newest.shift()
     })
+    if (await settleStoreKeys(anchor.storeKeys, replayed)) {
+      keys.forgetOthers() // the next key has the number of what is gone
+      scopes.forgetOthers()
+    }
     const start = await journalStart(records, replayed)
     const config = decodeConfig((await records.get(configPath)).payload)
     if (config.keeper === 'file') refuseRollback(replayed, held)
@@ -105,17 +111,16 @@ export async function openHome(
     refuseMisfits(await loadScopes(records, scopes))
 
     const { queueBytes } = budgets
-    const audit = await AuditTrail.open(
-      await scopes.key(defaultScopeOf(scopes)),
-      records,
-      clock,
-      options.auditSink,
-    )
-    const committing = { ...keys, journal, keeper, records, clock, entropy, audit, queueBytes, end, mark }
+    const scope = await defaultKey(scopes)
+    const audit = await AuditTrail.open(scope, records, clock, options.auditSink)
+    const committing = { keys, journal, keeper, records, clock, entropy, audit, queueBytes, end, mark }
     const committer = new Committer(committing)
     const log = options.log ?? { event() {} }
+    const { storeKeys } = anchor
+    const rekeyMark = () => file.rekey(markKeyOf(storeKeys, storeKeys.current))
+    const rotating = { keys, storeKeys, rekeyMark }
     const parts = { config, storeId, committer, audit, journal, source, records, scopes, clock, entropy }
-    const store = new Store({ ...parts, log, budgets, release })
+    const store = new Store({ ...parts, rotating, log, budgets, release })
     await store.finish(start)
     return store
   } catch (error) {
@@ -202,9 +207,10 @@ export async function sighting(disk: Disk, home: string, anchorBase: string | un
   try {
     const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await openAnchorToRead(disk, anchorPath, storeId)
-    anchor.storeKey[Symbol.dispose]()
+    const { numbers } = anchor.storeKeys
+    await anchor.storeKeys.close()
     await anchor.slots.close()
-    return [describeMark(anchor.mark), ...(await disk.list(join(home, journalName)))].join(' ')
+    return [describeMark(anchor.mark), ...numbers, ...(await disk.list(join(home, journalName)))].join(' ')
   } catch {
     return 'nothing to be seen'
   }
@@ -228,16 +234,17 @@ export async function look(world: World, home: string, anchorBase: string | unde
   try {
     const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await missingAnchor(anchorPath, () => openAnchorToRead(disk, anchorPath, storeId))
-    closing.push(async () => anchor.storeKey[Symbol.dispose]())
+    closing.push(() => anchor.storeKeys.close())
     closing.push(() => anchor.slots.close())
-    const scopes = new Scopes(anchor.storeKey, anchor.slots)
+    const scopes = new Scopes(anchor.storeKeys, anchor.slots)
     closing.push(async () => scopes.dispose())
     const directory = join(home, journalName)
     const source = new SegmentFiles(disk, directory)
     closing.push(() => source.close())
     const records = recordsOf(source, scopes)
     const upTo = anchor.mark.number === 0 ? undefined : anchor.mark.number
-    const keys = journalKeys(anchor.storeKey, storeId)
+    const keys = new JournalKeys(anchor.storeKeys, storeId)
+    closing.push(async () => keys.dispose())
     const visit: Visit = (header, placed, at) => records.apply(header.generation, placed, at)
     const replayed = await replay(disk, directory, keys, anchor.mark, visit, upTo)
     await journalStart(records, replayed)
@@ -274,7 +281,7 @@ export async function look(world: World, home: string, anchorBase: string | unde
 function recordsOf(source: SegmentFiles, scopes: Scopes): Records {
   return new Records({
     read: (at, length) => source.read(at, length),
-    scopeKey: async scope => (await scopes.key(scope)).key,
+    scopeKey: scope => scopes.openingKey(scope),
   })
 }
 
@@ -289,14 +296,29 @@ async function journalStart(records: Records, { segments }: Replayed): Promise<n
 /** Takes the scopes in, drops the records of dead ones, and answers whose slot is not what the journal says. */
 async function loadScopes(records: Records, scopes: Scopes): Promise<readonly Scope[]> {
   for (const path of records.list(scopePrefix)) scopes.set(decodeScope((await records.get(path)).payload))
-  records.keep(scope => scopes.isLive(scope))
+  records.keep(scope => scopes.isReadable(scope))
   return scopes.misfits()
 }
 
-function defaultScopeOf(scopes: Scopes): Scope {
+/** What is left of a key that nothing hangs on yet, or not any more, may not be durable: it is erased, not used. */
+async function settleStoreKeys(storeKeys: StoreKeys, { storeKey }: Replayed): Promise<boolean> {
+  storeKeys.goOnWith(storeKey)
+  const isUseless = !storeKeys.isSettled && storeKeys.numbers[0] === storeKey
+  if (isUseless) await storeKeys.eraseOthers()
+  return isUseless
+}
+
+/** What the default scope is sealed with, whichever scope that is by then. @throws StateError EINTEGRITY */
+async function defaultKey(scopes: Scopes): Promise<() => ScopeKey> {
   const scope = scopes.find(defaultScope)
   if (scope === undefined) throw new StateError('EINTEGRITY', 'the store has no default scope')
-  return scope
+  await scopes.key(scope)
+  return () => {
+    const now = scopes.find(defaultScope)
+    const key = now && scopes.keyAtHand(now)
+    if (key === undefined) throw new TypeError('the key of the default scope is at hand')
+    return key
+  }
 }
 
 function refuseMisfits([first]: readonly Scope[]): void {
@@ -313,10 +335,6 @@ function refuseRollback(replayed: Replayed, mark: Mark): void {
   if (verdict === 'go on') return
   const found = `the mark is at ${describeMark(mark)}, the home at ${tree.size}, the highest confirmed ${confirmed}`
   throw new StateError('EROLLBACK', `${verdict}: ${found}`)
-}
-
-export function journalKeys(storeKey: Secret, storeId: Uint8Array): JournalKeys {
-  return { storeId, macKey: expandLabel(hkdfSha256, storeKey, 'journal mac', storeId, 32) }
 }
 
 export function markOf(storeId: Uint8Array, { tree, root }: Rooted): Mark {

@@ -3,12 +3,12 @@ import { asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import type { Frontier } from '../bytes/merkle.ts'
 import { type Disk, DiskError, type File } from '../host/disk.ts'
 import type { SealedGroup } from './group.ts'
+import type { JournalKeys } from './journal-keys.ts'
 import { limits } from './limits.ts'
 import type { Replayed, WholeGroup } from './replay.ts'
 import { Reserve } from './reserve.ts'
 import {
   createSegment,
-  type JournalKeys,
   type Location,
   type SegmentFiles,
   segmentHeaderBytes,
@@ -36,6 +36,8 @@ export function decodeJournalStart(bytes: Uint8Array): number {
 /** A segment in the order of the tree. */
 type Segment = {
   readonly number: number
+  /** The number of the store key that its first byte hangs on, and all of it on that or later ones. */
+  readonly storeKey: number
   /** The size of the tree before its first group. */
   readonly before: number
   /** What its file takes; of the newest one, what is written of it. */
@@ -91,7 +93,8 @@ export class Journal {
   /** A new journal holding one group, its file and name synced; nothing stays open. */
   static async create(disk: Disk, directory: string, keys: JournalKeys, first: SealedGroup): Promise<void> {
     await disk.makeDirectory(directory)
-    const header = { number: 1, storeId: keys.storeId, before: { size: 0, roots: [] } }
+    const before = { size: 0, roots: [] }
+    const header = { number: 1, storeId: keys.storeId, storeKey: keys.current, before }
     await createSegment(disk, directory, header, keys, [first.bytes])
   }
 
@@ -111,14 +114,18 @@ export class Journal {
   ): Promise<{ readonly journal: Journal; readonly moved: readonly Location[] }> {
     const segments: Segment[] = []
     for (const { header, length } of replayed.segments)
-      if (length !== undefined) segments.push({ number: header.number, before: header.before.size, length })
+      if (length !== undefined) {
+        const { number, storeKey, before } = header
+        segments.push({ number, storeKey, before: before.size, length })
+      }
     let { length } = replayed.end
     const moved: Location[] = []
     const gone: number[] = []
     if (doubtful.length > 0 || !replayed.end.clean) {
       const number = replayed.end.segment + 1
       const before = doubtful[0]?.before ?? replayed.tree
-      const header = { number, storeId: keys.storeId, before }
+      const storeKey = doubtful[0]?.storeKey ?? keys.current
+      const header = { number, storeId: keys.storeId, storeKey, before }
       const groups = doubtful.map(group => group.bytes)
       const made = await createSegment(disk, directory, header, keys, groups)
       let offset = segmentHeaderBytes
@@ -130,7 +137,7 @@ export class Journal {
       for (const { header: old, length: read } of replayed.segments)
         if (read !== undefined && old.before.size >= before.size) gone.push(old.number)
       while ((segments.at(-1)?.before ?? -1) >= before.size) segments.pop()
-      segments.push({ number, before: before.size, length: made.end })
+      segments.push({ number, storeKey, before: before.size, length: made.end })
       length = made.length
     } else {
       const last = segments.at(-1)
@@ -163,9 +170,14 @@ export class Journal {
   }
 
   /** Oldest first; `after` of the newest one is without bound. */
-  get segments(): { readonly number: number; readonly before: number; readonly after: number }[] {
-    return this.#segments.map(({ number, before }, at) => {
-      return { number, before, after: this.#segments[at + 1]?.before ?? Number.POSITIVE_INFINITY }
+  get segments(): {
+    readonly number: number
+    readonly storeKey: number
+    readonly before: number
+    readonly after: number
+  }[] {
+    return this.#segments.map(({ number, storeKey, before }, at) => {
+      return { number, storeKey, before, after: this.#segments[at + 1]?.before ?? Number.POSITIVE_INFINITY }
     })
   }
 
@@ -320,7 +332,8 @@ export class Journal {
   async #roll(before: Frontier): Promise<void> {
     this.#leaving = true
     const number = this.#newest.number + 1
-    const header = { number, storeId: this.#keys.storeId, before }
+    const { storeId, current: storeKey } = this.#keys
+    const header = { number, storeId, storeKey, before }
     const made = await createSegment(this.#disk, this.#directory, header, this.#keys, [])
     const file = await this.#disk.open(segmentPath(this.#directory, number), {
       access: 'write',
@@ -329,7 +342,7 @@ export class Journal {
     await this.#trim()
     await this.#file.close()
     this.#file = file
-    this.#segments.push({ number, before: before.size, length: made.end })
+    this.#segments.push({ number, storeKey, before: before.size, length: made.end })
     this.#measure()
     this.#length = made.length
     this.#leaving = false

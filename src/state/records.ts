@@ -81,6 +81,16 @@ export class Records {
     return this.#liveBytes
   }
 
+  /** The newest segment that holds a live record of one of these scopes. */
+  lastSegmentOf(scopeIds: readonly Uint8Array[]): number | undefined {
+    let last: number | undefined
+    for (const { block, group } of this.#entries.values()) {
+      const { segment } = group.at
+      if (segment > (last ?? 0) && scopeIds.some(id => equal(id, block.scope.id))) last = segment
+    }
+    return last
+  }
+
   /** How many records of a segment are live. */
   liveIn(segment: number): number {
     return this.#segments.get(segment)?.count ?? 0
@@ -102,11 +112,11 @@ export class Records {
     return [...groups].sort((a, b) => a.at.segment - b.at.segment || a.at.offset - b.at.offset)
   }
 
-  /** The scopes that live records are sealed under, each once. */
+  /** The scopes and store keys that live records are sealed under, each pair once. */
   scopes(): ScopeTag[] {
     const found = new Map<string, ScopeTag>()
     for (const { block } of this.#entries.values())
-      found.set(`${block.scope.slot} ${hex(block.scope.id)}`, block.scope)
+      found.set(`${block.scope.slot} ${hex(block.scope.id)} ${block.scope.storeKey}`, block.scope)
     return [...found.values()]
   }
 

@@ -6,9 +6,9 @@ import type { Mark } from '../mark/mark.ts'
 import type { Placed } from './block.ts'
 import { StateError } from './error.ts'
 import { authenticLeaf, type GroupHeader, paddedLength, parseGroupHeader, placeRecords } from './group.ts'
+import type { JournalKeys } from './journal-keys.ts'
 import { limits } from './limits.ts'
 import {
-  type JournalKeys,
   type Location,
   listSegments,
   parseSegmentHeader,
@@ -22,6 +22,8 @@ export type Replayed = {
   readonly tree: Frontier
   /** The highest number that any group names as confirmed by the keeper. */
   readonly confirmed: number
+  /** The number of the newest store key that anything is under. */
+  readonly storeKey: number
   /** The root over the first `mark.number` groups, if there are as many. */
   readonly rootAtMark: Uint8Array | undefined
   readonly segments: readonly FoundSegment[]
@@ -35,7 +37,12 @@ export type Replayed = {
 export type FoundSegment = { readonly header: SegmentHeader; readonly length: number | undefined }
 
 /** A group byte for byte, and the tree in front of it. */
-export type WholeGroup = { readonly before: Frontier; readonly bytes: Uint8Array; readonly at: Location }
+export type WholeGroup = {
+  readonly before: Frontier
+  readonly storeKey: number
+  readonly bytes: Uint8Array
+  readonly at: Location
+}
 
 /** At most two groups are in flight: one syncing, one built. */
 export const inFlightMax = 2
@@ -61,6 +68,7 @@ export async function replay(
     throw new StateError('EINTEGRITY', `${directory}/${strangers[0]} does not belong here`)
   if (numbers.length === 0) throw new StateError('EINTEGRITY', `no journal in ${directory}`)
   let confirmed = 0
+  let storeKey = 0
   const newest: WholeGroup[] = []
   let end = { segment: 0, offset: 0, clean: true, length: 0 }
 
@@ -81,10 +89,16 @@ export async function replay(
       const group = readGroup(bytes.subarray(offset), keys, tree.size, root(sha256, tree))
       if ('flaw' in group) break
       const at = { segment: header.number, offset }
-      newest.push({ before: tree, bytes: bytes.subarray(offset, offset + group.padded), at })
+      newest.push({
+        before: tree,
+        storeKey: group.header.storeKey,
+        bytes: bytes.subarray(offset, offset + group.padded),
+        at,
+      })
       if (newest.length > inFlightMax) newest.shift()
       tree = append(sha256, tree, group.leaf)
       confirmed = Math.max(confirmed, group.header.confirmed)
+      storeKey = Math.max(storeKey, group.header.storeKey)
       if (tree.size === mark.number) rootAtMark = root(sha256, tree)
       visit(group.header, group.records, at)
       offset += group.padded
@@ -99,7 +113,8 @@ export async function replay(
     }
   }
   const segments = files.map(header => ({ header, length: lengths.get(header.number) }))
-  return { tree, confirmed, rootAtMark, segments, end, newest }
+  for (const header of files) storeKey = Math.max(storeKey, header.storeKey)
+  return { tree, confirmed, storeKey, rootAtMark, segments, end, newest }
 }
 
 /**
@@ -149,7 +164,7 @@ export function* laterGroups(
   for (let at = offset + limits.sectorBytes; at < bytes.length; at += limits.sectorBytes) {
     const header = headerAt(bytes.subarray(at))
     if (header === undefined || header.generation <= size) continue
-    if (authenticLeaf(bytes.subarray(at), header, keys.macKey) !== undefined) yield { header, offset: at }
+    if (authenticLeaf(bytes.subarray(at), header, keys) !== undefined) yield { header, offset: at }
   }
 }
 
@@ -181,7 +196,9 @@ export function readGroup(
     return { flaw: 'it follows other groups than those before it' }
   const padded = paddedLength(header)
   if (bytes.length < padded) return { flaw: 'the file ends within it' }
-  const leaf = authenticLeaf(bytes, header, keys.macKey)
+  if (keys.mac(header.storeKey) === undefined)
+    return { flaw: `it is under store key ${header.storeKey}, which the anchor does not have` }
+  const leaf = authenticLeaf(bytes, header, keys)
   if (leaf === undefined) return { flaw: 'its MAC does not fit' }
   const known = { header, leaf, padded }
   if (!isZero(bytes.subarray(header.length, padded))) return { flaw: 'its padding is not zeros', known }

@@ -1,7 +1,7 @@
 import { hex } from '../bytes/bytes.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Disk } from '../host/disk.ts'
-import { anchorNames, createAnchor, join, openAnchor } from '../keeper/anchor.ts'
+import { anchorNames, createAnchor, join, markKeysOf, openAnchor } from '../keeper/anchor.ts'
 import { readMarkFile } from '../keeper/mark-file.ts'
 import { destroyAnchor } from '../keeper/retire.ts'
 import type { Amendment } from '../mark/amendment.ts'
@@ -224,7 +224,11 @@ class Restore {
       const anchor = await openAnchor(disk, path)
       this.#closing.push(() => anchor.close())
       const { storeId } = this.#backup
-      const mark = await readMarkFile(disk, join(path, anchorNames.mark), anchor.markKey, storeId)
+      const markKeys = markKeysOf(anchor.storeKeys)
+      const reading = readMarkFile(disk, join(path, anchorNames.mark), markKeys, storeId)
+      const mark = await reading.finally(() => {
+        for (const key of markKeys) key[Symbol.dispose]()
+      })
       return mark.number === 0 ? undefined : mark
     } catch (error) {
       if (!(error instanceof MarkError)) throw error

@@ -15,13 +15,14 @@ import { configPath } from './config.ts'
 import { wrap } from './envelope.ts'
 import { StateError } from './error.ts'
 import { type SealedGroup, sealGroup } from './group.ts'
-import { journalKeys, journalName, markOf, type World } from './home.ts'
+import { journalName, markOf, type World } from './home.ts'
 import { encodeHomeFile, homeFileName } from './home-file.ts'
 import { encodeJournalStart } from './journal.ts'
+import { JournalKeys } from './journal-keys.ts'
 import { limits } from './limits.ts'
 import { journalPath } from './path.ts'
 import { encodeScope, type Scope, Scopes, scopePath } from './scopes.ts'
-import { createSegment, type JournalKeys, segmentPath } from './segment.ts'
+import { createSegment, segmentPath } from './segment.ts'
 
 export type RestoredHome = {
   readonly backup: OpenBackup
@@ -47,8 +48,8 @@ export async function makeRestoredHome(world: World, parts: RestoredHome): Promi
   await disk.makeDirectory(directory)
   const segments = join(directory, journalName)
   await disk.makeDirectory(segments)
-  const scopes = new Scopes(anchor.storeKey, anchor.slots)
-  const keys = journalKeys(anchor.storeKey, storeId)
+  const scopes = new Scopes(anchor.storeKeys, anchor.slots)
+  const keys = new JournalKeys(anchor.storeKeys, storeId)
   try {
     const journal = new NewJournal(disk, segments, keys, rooted(sha256, header.tree), entropy.bytes(32))
     const made = await makeScopes(scopes, contents.scopes, world)
@@ -73,7 +74,7 @@ export async function makeRestoredHome(world: World, parts: RestoredHome): Promi
     return mark
   } finally {
     scopes.dispose()
-    keys.macKey[Symbol.dispose]()
+    keys.dispose()
   }
 }
 
@@ -161,7 +162,7 @@ class NewJournal {
       // The home has no name yet: whoever opens it one day finds every group marked.
       confirmed: this.#end.tree.size,
       salt: this.#salt,
-      ...this.#keys,
+      keys: this.#keys,
     })
     if (this.#bytes + group.bytes.length > limits.segmentBytesMax - limits.growBytes) await this.#write()
     this.#groups.push(group)
@@ -176,8 +177,8 @@ class NewJournal {
 
   async #write(): Promise<void> {
     if (this.#groups.length === 0) return
-    const { storeId } = this.#keys
-    const header = { number: this.#number, storeId, before: this.#before.tree }
+    const { storeId, current: storeKey } = this.#keys
+    const header = { number: this.#number, storeId, storeKey, before: this.#before.tree }
     const bytes = this.#groups.map(group => group.bytes)
     const made = await createSegment(this.#disk, this.#directory, header, this.#keys, bytes)
     const path = segmentPath(this.#directory, this.#number)

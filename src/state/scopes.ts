@@ -6,6 +6,7 @@ import { hkdfSha256 } from '../crypto/kdf.ts'
 import { equalSecrets, type Secret } from '../crypto/secret.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Slots } from '../keeper/slots.ts'
+import type { StoreKeys } from '../keeper/store-keys.ts'
 import type { ScopeKey, ScopeTag } from './block.ts'
 import { StateError } from './error.ts'
 
@@ -17,11 +18,15 @@ export type Scope = {
   readonly name: string
   readonly id: Uint8Array
   readonly slot: number
-  readonly state: 'live' | 'shredding' | 'dead'
+  readonly state: ScopeState
   readonly check: Uint8Array
   /** Whether its records are in backups; so it cannot be shredded. Fixed when it is made. */
   readonly recoverable: boolean
 }
+
+const states = ['live', 'retiring', 'shredding', 'dead'] as const
+/** `retiring`: another scope has its name, and what it holds is being sealed again under that one's key. */
+export type ScopeState = (typeof states)[number]
 
 export const scopePrefix = '/pawl/scope/'
 /** The scope of everything that names no other; it cannot be shredded. */
@@ -37,8 +42,9 @@ export function encodeScope(scope: Scope): Uint8Array {
 
 /** @throws BytesError */
 export function decodeScope(bytes: Uint8Array): Scope {
-  const map = decodeCborMap(bytes, ['format', 'name', 'id', 'slot', 'state', 'check', 'recoverable'])
-  const state = (['live', 'shredding', 'dead'] as const).find(known => known === map.state)
+  const names = ['format', 'name', 'id', 'slot', 'state', 'check', 'recoverable']
+  const map = decodeCborMap(bytes, names)
+  const state = states.find(known => known === map.state)
   if (map.format !== 1 || state === undefined) throw new BytesError('scope record of an unknown kind')
   return {
     name: asText(map.name),
@@ -50,62 +56,84 @@ export function decodeScope(bytes: Uint8Array): Scope {
   }
 }
 
-/** `ready` once it was derived. */
-type KnownKey = { readonly id: Uint8Array; readonly key: Promise<ScopeKey>; ready: ScopeKey | undefined }
+/** A key that records were sealed under. */
+type KnownKey = { readonly id: Uint8Array; readonly key: Promise<Secret> }
+
+type Place = Pick<ScopeTag, 'slot' | 'id'>
 
 /** The scopes of an open store and their keys. Changes nothing by itself: the store commits, then calls `set`. */
 export class Scopes {
-  readonly #storeKey: Secret
+  readonly #storeKeys: Pick<StoreKeys, 'current' | 'get'>
   readonly #slots: Slots
   readonly #bySlot = new Map<number, Scope>()
-  /** One object per scope, whoever asks: the group seals by scope, not by record. */
-  readonly #keys = new Map<number, KnownKey>()
+  /** By slot and number of the store key. */
+  readonly #known = new Map<string, KnownKey>()
+  /** What is sealed with. One object per scope, whoever asks: the group seals by scope, not by record. */
+  readonly #sealing = new Map<number, ScopeKey>()
 
-  constructor(storeKey: Secret, slots: Slots) {
-    this.#storeKey = storeKey
+  constructor(storeKeys: Pick<StoreKeys, 'current' | 'get'>, slots: Slots) {
+    this.#storeKeys = storeKeys
     this.#slots = slots
   }
 
-  /** The scope as a new record would have it: the first slot that no live scope hangs on, as its bytes lie there. */
-  async plan(name: string, recoverable: boolean, entropy: Entropy): Promise<Scope> {
+  /**
+   * The scope as a new record would have it: the first slot that no scope hangs on and that is not among `taken`, as
+   * its bytes lie there.
+   */
+  async plan(
+    name: string,
+    recoverable: boolean,
+    entropy: Entropy,
+    taken: readonly number[] = [],
+  ): Promise<Scope> {
     for (let slot = 0; slot < this.#slots.count; slot++) {
-      const taken = this.#bySlot.get(slot)
-      if (taken !== undefined && taken.state !== 'dead') continue
+      const state = this.#bySlot.get(slot)?.state ?? 'dead'
+      if (state !== 'dead' || taken.includes(slot)) continue
       const check = await this.slotCheck(slot)
       return { name, id: entropy.bytes(16), slot, state: 'live', check, recoverable }
     }
     throw new StateError('ENOSPC', `all ${this.#slots.count} key slots of the anchor are in use`)
   }
 
+  /** How many more scopes there can be. */
+  get free(): number {
+    return this.#slots.count - this.all().filter(({ state }) => state !== 'dead').length
+  }
+
   set(scope: Scope): void {
-    const old = this.#bySlot.get(scope.slot)
-    if (old !== undefined && scope.state !== 'live') this.#forget(scope.slot)
+    const isReadable = scope.state === 'live' || scope.state === 'retiring'
+    if (!isReadable) this.#forget(scope.slot)
     this.#bySlot.set(scope.slot, scope)
   }
 
+  /** The scope that what names it is put into. */
   find(name: string): Scope | undefined {
-    for (const scope of this.#bySlot.values()) if (scope.name === name && scope.state === 'live') return scope
-    return undefined
+    return this.all().find(scope => scope.name === name && scope.state === 'live')
   }
 
-  isLive(tag: Pick<ScopeTag, 'slot' | 'id'>): boolean {
-    const scope = this.#bySlot.get(tag.slot)
-    return scope !== undefined && scope.state === 'live' && equal(scope.id, tag.id)
+  /** Of every slot that was ever used. */
+  all(): Scope[] {
+    return [...this.#bySlot.values()]
   }
 
-  /** The live scope of a sealed block. */
-  of(tag: Pick<ScopeTag, 'slot' | 'id'>): Scope | undefined {
-    return this.isLive(tag) ? this.#bySlot.get(tag.slot) : undefined
+  isLive(place: Place): boolean {
+    return this.#at(place)?.state === 'live'
   }
 
-  /** Those that are live, by slot. */
-  live(): Scope[] {
-    return [...this.#bySlot.values()].filter(scope => scope.state === 'live').sort((a, b) => a.slot - b.slot)
+  isReadable(place: Place): boolean {
+    return this.of(place) !== undefined
   }
 
-  /** Scopes whose destruction was promised and not yet completed. */
-  shredding(): Scope[] {
-    return [...this.#bySlot.values()].filter(scope => scope.state === 'shredding')
+  /** The scope of a sealed block, if it can be opened. */
+  of(place: Place): Scope | undefined {
+    const scope = this.#at(place)
+    return scope?.state === 'live' || scope?.state === 'retiring' ? scope : undefined
+  }
+
+  /** Where a record of that scope is put when it is sealed again. */
+  successor(place: Place): Scope | undefined {
+    const scope = this.of(place)
+    return scope && this.find(scope.name)
   }
 
   /** Scopes whose slot does not hold what the journal says of it. */
@@ -117,47 +145,108 @@ export class Scopes {
     return found
   }
 
-  key(scope: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
-    const known = this.#keys.get(scope.slot)
-    if (known !== undefined && equal(known.id, scope.id)) return known.key
-    const made: KnownKey = { id: scope.id, key: this.#derive(scope), ready: undefined }
-    this.#keys.set(scope.slot, made)
-    made.key.then(
-      key => (made.ready = key),
-      () => this.#keys.get(scope.slot) === made && this.#keys.delete(scope.slot),
-    )
-    return made.key
+  /** What a scope is sealed with. */
+  async key({ slot, id }: Place): Promise<ScopeKey> {
+    for (;;) {
+      const number = this.#storeKeys.current
+      const key = await this.#derived({ slot, id }, number)
+      if (number !== this.#storeKeys.current) continue
+      const known = this.keyAtHand({ slot, id })
+      if (known !== undefined) return known
+      const made = { slot, id, key }
+      this.#sealing.set(slot, made)
+      return made
+    }
   }
 
   /** The same at once, if it was asked for before. */
-  keyAtHand(scope: Pick<Scope, 'slot' | 'id'>): ScopeKey | undefined {
-    const known = this.#keys.get(scope.slot)
-    return known !== undefined && equal(known.id, scope.id) ? known.ready : undefined
+  keyAtHand({ slot, id }: Place): ScopeKey | undefined {
+    const known = this.#sealing.get(slot)
+    return known !== undefined && equal(known.id, id) ? known : undefined
+  }
+
+  /** What opens the blocks of that tag. @throws StateError EINTEGRITY */
+  openingKey(tag: Place & Pick<ScopeTag, 'storeKey'>): Promise<Secret> {
+    return this.#derived(tag, tag.storeKey)
+  }
+
+  /** Derives all keys under another store key; what it answers with takes them into use, and is called as that is. */
+  async prepare(storeKey: number): Promise<() => void> {
+    const ready = new Map<number, Secret>()
+    for (const scope of this.all())
+      if (this.isReadable(scope)) ready.set(scope.slot, await this.#derived(scope, storeKey))
+    return () => {
+      for (const [slot, sealing] of this.#sealing) {
+        const key = ready.get(slot)
+        if (key === undefined) this.#sealing.delete(slot)
+        else sealing.key = key
+      }
+    }
+  }
+
+  /** Wipes the keys under every store key but the current one. */
+  forgetOthers(): void {
+    for (const [name, { key }] of this.#known)
+      if (!name.endsWith(`/${this.#storeKeys.current}`)) {
+        wipe(key)
+        this.#known.delete(name)
+      }
   }
 
   async overwriteSlot(slot: number, fresh: Uint8Array): Promise<void> {
     await this.#slots.overwrite(slot, fresh)
   }
 
+  /** Commits to what lies in a slot: 32 random bytes, so it tells nothing of them. */
   async slotCheck(slot: number): Promise<Uint8Array> {
     using secret = await this.#slots.read(slot)
     const place = new Writer(8).u32(slot).done()
-    return hmacSha256(this.#storeKey.bytes, utf8('pawl v1 slot check'), place, secret.bytes)
+    return hmacSha256(secret.bytes, utf8('pawl v1 slot check'), place)
   }
 
   dispose(): void {
-    for (const slot of [...this.#keys.keys()]) this.#forget(slot)
+    for (const slot of [...this.#bySlot.keys(), ...this.#sealing.keys()]) this.#forget(slot)
+    for (const { key } of this.#known.values()) wipe(key)
+    this.#known.clear()
   }
 
-  async #derive({ slot, id }: Pick<Scope, 'slot' | 'id'>): Promise<ScopeKey> {
+  #at({ slot, id }: Place): Scope | undefined {
+    const scope = this.#bySlot.get(slot)
+    return scope !== undefined && equal(scope.id, id) ? scope : undefined
+  }
+
+  #derived(place: Place, storeKey: number): Promise<Secret> {
+    const name = `${place.slot}/${storeKey}`
+    const known = this.#known.get(name)
+    if (known !== undefined && equal(known.id, place.id)) return known.key
+    const made: KnownKey = { id: place.id, key: this.#derive(place, storeKey) }
+    this.#known.set(name, made)
+    made.key.catch(() => this.#known.get(name) === made && this.#known.delete(name))
+    return made.key
+  }
+
+  async #derive({ slot, id }: Place, number: number): Promise<Secret> {
     using secret = await this.#slots.read(slot)
-    using extracted = hkdfSha256.extract(secret.bytes, this.#storeKey.bytes)
-    return { slot, id, key: hkdfSha256.expand(extracted, concat(utf8('pawl v1 scope key'), id), 32) }
+    const storeKey = this.#storeKeys.get(number)
+    if (storeKey === undefined)
+      throw new StateError('EINTEGRITY', `sealed under store key ${number}, which the anchor does not have`)
+    using extracted = hkdfSha256.extract(secret.bytes, storeKey.bytes)
+    return hkdfSha256.expand(extracted, concat(utf8('pawl v1 scope key'), id), 32)
   }
 
   #forget(slot: number): void {
-    const wipe = ({ key }: ScopeKey) => key[Symbol.dispose]()
-    this.#keys.get(slot)?.key.then(wipe, () => {})
-    this.#keys.delete(slot)
+    this.#sealing.delete(slot)
+    for (const [name, { key }] of this.#known)
+      if (name.startsWith(`${slot}/`)) {
+        wipe(key)
+        this.#known.delete(name)
+      }
   }
+}
+
+function wipe(key: Promise<Secret>): void {
+  key.then(
+    secret => secret[Symbol.dispose](),
+    () => {},
+  )
 }

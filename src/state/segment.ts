@@ -3,8 +3,9 @@ import { type Frontier, root } from '../bytes/merkle.ts'
 import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
 import { hmacSha256, sha256 } from '../crypto/hash.ts'
-import { equalSecrets, type Secret } from '../crypto/secret.ts'
+import { equalSecrets } from '../crypto/secret.ts'
 import { type Disk, DiskError, type File } from '../host/disk.ts'
+import type { JournalKeys } from './journal-keys.ts'
 import { limits } from './limits.ts'
 import { reserveName } from './reserve.ts'
 
@@ -23,19 +24,26 @@ export type Location = { readonly segment: number; readonly offset: number }
 export type SegmentHeader = {
   readonly number: number
   readonly storeId: Uint8Array
+  /** The number of the store key that its MAC is under; its groups are under the same or later ones. */
+  readonly storeKey: number
   /** The tree before this segment's first group. */
   readonly before: Frontier
 }
 
-/** What every file of one journal is bound to. */
-export type JournalKeys = { readonly storeId: Uint8Array; readonly macKey: Secret }
-
 export function encodeSegmentHeader(header: SegmentHeader, keys: JournalKeys): Uint8Array {
+  const macKey = keys.mac(header.storeKey)
+  if (macKey === undefined) throw new TypeError(`there is no store key ${header.storeKey}`)
   const writer = new Writer(segmentHeaderBytes)
-  writer.bytes(magic).u16(format).u16(0).u32(header.number).u64(header.before.size).bytes(keys.storeId)
+  writer
+    .bytes(magic)
+    .u16(format)
+    .u16(header.storeKey)
+    .u32(header.number)
+    .u64(header.before.size)
+    .bytes(keys.storeId)
   writer.u8(header.before.roots.length)
   for (const subtree of header.before.roots) writer.bytes(subtree)
-  writer.bytes(hmacSha256(keys.macKey.bytes, writer.done()))
+  writer.bytes(hmacSha256(macKey.bytes, writer.done()))
   return writer.zeros(segmentHeaderBytes - writer.length).done()
 }
 
@@ -43,7 +51,8 @@ export function encodeSegmentHeader(header: SegmentHeader, keys: JournalKeys): U
 export function parseSegmentHeader(bytes: Uint8Array, keys: JournalKeys): SegmentHeader {
   const reader = new Reader(bytes)
   if (!equal(reader.bytes(8), magic)) throw new BytesError('no segment header')
-  const known = reader.u16() === format && reader.u16() === 0
+  const known = reader.u16() === format
+  const storeKey = reader.u16()
   const number = reader.u32()
   const size = reader.u64()
   const storeId = Uint8Array.from(reader.bytes(32))
@@ -52,11 +61,14 @@ export function parseSegmentHeader(bytes: Uint8Array, keys: JournalKeys): Segmen
   const roots: Uint8Array[] = []
   for (let i = 0; i < count; i++) roots.push(Uint8Array.from(reader.bytes(32)))
   const signed = bytes.subarray(0, reader.offset)
-  const authentic = equalSecrets(hmacSha256(keys.macKey.bytes, signed), reader.bytes(32))
+  const macKey = keys.mac(storeKey)
+  if (macKey === undefined)
+    throw new BytesError(`segment under store key ${storeKey}, which the anchor does not have`)
+  const authentic = equalSecrets(hmacSha256(macKey.bytes, signed), reader.bytes(32))
   if (!authentic || !isZero(reader.rest())) throw new BytesError('segment header is damaged')
   if (!known) throw new BytesError('segment of an unknown format')
   if (!equal(storeId, keys.storeId)) throw new BytesError('segment of another store')
-  return { number, storeId, before: { size, roots } }
+  return { number, storeId, storeKey, before: { size, roots } }
 }
 
 export function sameTree(a: Frontier, b: Frontier): boolean {

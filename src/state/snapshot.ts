@@ -45,8 +45,9 @@ async function lookHolding(
     const { scopes, records } = seen
     const isRecoverable = (tag: ScopeTag) => scopes.of(tag)?.recoverable === true
     records.keep(isRecoverable)
-    const recoverable = scopes.live().filter(scope => scope.recoverable)
-    for (const scope of records.scopes()) await scopes.key(scope)
+    // Of two of one name, while keys are rotated, the one that is put into.
+    const recoverable = scopes.all().filter(scope => scope.recoverable && scope.state === 'live')
+    for (const tag of records.scopes()) await scopes.openingKey(tag)
     // A slot that was overwritten before its key was derived gave another key.
     const [misfit] = (await scopes.misfits()).filter(scope => scope.recoverable)
     if (misfit !== undefined)

@@ -1,3 +1,4 @@
+import type { Frontier } from '../bytes/merkle.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
@@ -6,22 +7,24 @@ import type { Mark } from '../mark/mark.ts'
 import { Admission } from './admission.ts'
 import { type AuditEntry, auditBytes } from './audit.ts'
 import { type AuditTrail, auditLines } from './audit-trail.ts'
-import { type Operation, operationBytes } from './block.ts'
+import type { Operation } from './block.ts'
 import type { Budgets } from './budget.ts'
 import { type Change, type CommitOptions, entriesOf } from './change.ts'
 import type { Committer } from './committer.ts'
 import { type Carried, Compaction } from './compaction.ts'
 import type { Config } from './config.ts'
-import { type Meta, wrap } from './envelope.ts'
+import type { Meta } from './envelope.ts'
 import { inStateCodes, StateError } from './error.ts'
 import { type Figures, figuresOf } from './figures.ts'
 import { historyOf, type PastChange } from './history.ts'
-import { encodeJournalStart, type Journal } from './journal.ts'
-import { batchBytesMax, batchRecordsMax, limits } from './limits.ts'
-import { checkPath, checkStatePath, journalPath, ownPrefix } from './path.ts'
+import type { Journal } from './journal.ts'
+import { batchBytesMax, batchRecordsMax } from './limits.ts'
+import { bytesOf, carrying, operationOf } from './operation.ts'
+import { checkPath, checkStatePath, ownPrefix } from './path.ts'
 import type { Found, Records } from './records.ts'
+import { type Rotated, Rotation, type RotationParts } from './rotation.ts'
 import { ScopeChanges } from './scope-changes.ts'
-import { defaultScope, type Scope, type Scopes } from './scopes.ts'
+import type { Scope, Scopes } from './scopes.ts'
 import type { SegmentFiles } from './segment.ts'
 
 export type StoreParts = {
@@ -37,6 +40,7 @@ export type StoreParts = {
   readonly entropy: Entropy
   readonly log: Log
   readonly budgets: Budgets
+  readonly rotating: Pick<RotationParts, 'keys' | 'storeKeys' | 'rekeyMark'>
   /** Releases what lies under the store: keeper, anchor and lock. */
   readonly release: () => Promise<void>
 }
@@ -47,6 +51,7 @@ export class Store {
   readonly #compaction: Compaction
   readonly #admission: Admission
   readonly #scopeChanges: ScopeChanges
+  readonly #rotation: Rotation
   #slow = 0
   #closed = false
   #closing: Promise<void> | undefined
@@ -64,18 +69,25 @@ export class Store {
       scopes,
       records,
       entropy,
-      commit: (path, payload, goes, committed) =>
-        this.#commitOwn([{ put: path, payload }], goes ? 'all' : 'nothing', committed),
+      commit: (own, goes, committed) => this.#commitOwn(own, goes ? 'all' : 'nothing', committed),
     })
     this.#compaction = new Compaction({
       journal,
       records,
       source,
-      scopeKey: scope => scopes.key(scope),
+      openingKey: scope => scopes.openingKey(scope),
       carry: (carried, begin) => this.#carry(carried, begin),
       roll: async () => {
-        await parts.committer.submit({ operations: [], bytes: 0, use: 'all', roll: true })
+        const between = (before: Frontier) => journal.roll(before)
+        await parts.committer.submit({ operations: [], bytes: 0, use: 'all', between })
       },
+    })
+    this.#rotation = new Rotation({
+      ...parts,
+      ...parts.rotating,
+      compaction: this.#compaction,
+      scopeChanges: this.#scopeChanges,
+      submit: batch => parts.committer.submit(batch),
     })
     this.#admission = new Admission(scopes, this.#compaction)
   }
@@ -144,9 +156,9 @@ export class Store {
     this.#refuseIfUnusable()
     // Who need not wait must not: then it is in the queue before the next one is called.
     const own = this.#admission.isOpen(changes) ? changes : await this.#admission.inTurn(changes)
-    const operations = own.map(change => this.#operation(change))
     const audit = entriesOf(own, options.by)
-    const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), auditBytes(audit))
+    const operations = own.map(change => operationOf(change, this.#parts))
+    const bytes = bytesOf(operations) + auditBytes(audit)
     if (bytes > batchBytesMax || operations.length > batchRecordsMax)
       throw new StateError(
         'E2BIG',
@@ -236,11 +248,28 @@ export class Store {
     return inStateCodes(this.#scopeChanges.shred(name))
   }
 
+  /**
+   * New keys, for what is named or for everything: new ones are taken into use, all that is live is sealed again beside
+   * whatever else is done, and the old ones are destroyed, with all copies of what was sealed under them. Left off by a
+   * crash or by closing, it goes on when the store is opened again.
+   * @throws StateError EBUSY (keys are being rotated already), ENOENT (scope), ENOSPC, EINVAL (closed meanwhile)
+   */
+  async rotate(what: Rotated = {}): Promise<void> {
+    this.#refuseIfUnusable()
+    await inStateCodes(this.#rotation.rotate(what))
+  }
+
   /** What a crash has left unfinished: for whoever opens the store. */
   async finish(journalStart: number): Promise<void> {
     const { journal } = this.#parts
     await this.#scopeChanges.finish()
     while ((journal.oldest?.after ?? journalStart + 1) <= journalStart) await journal.giveUpOldest()
+    this.#rotation.resume(error => {
+      if (!this.#closed)
+        this.#parts.log.event('state/rotation', {
+          message: error instanceof Error ? error.message : 'failed',
+        })
+    })
   }
 
   /** Waits for what was begun, then closes the journal and lets the anchor go. */
@@ -250,10 +279,11 @@ export class Store {
   }
 
   async #close(): Promise<void> {
+    await this.#compaction.stop()
+    await this.#rotation.idle()
     await this.#scopeChanges.idle()
     await this.#parts.audit.close()
     this.#closed = true
-    await this.#compaction.stop()
     await this.#parts.committer.idle()
     try {
       if (this.#parts.committer.poison === undefined) await this.#parts.journal.close()
@@ -274,7 +304,7 @@ export class Store {
     return historyOf(checkPath(path), {
       journal,
       source,
-      scopeKey: async scope => (scopes.isLive(scope) ? (await scopes.key(scope)).key : undefined),
+      scopeKey: async scope => (scopes.isReadable(scope) ? scopes.openingKey(scope) : undefined),
       upTo: () => this.mark.number,
     })
   }
@@ -291,21 +321,8 @@ export class Store {
 
   async #carry(carried: readonly Carried[], begin: number | undefined): Promise<void> {
     this.#refuseIfUnusable()
-    const isWanted = new Map<Operation, () => boolean>()
-    // First, since the record that said so until now may be among what is carried: of two for a path the first is taken.
-    if (begin !== undefined) {
-      const start = this.#operation({ put: journalPath, payload: encodeJournalStart(begin) })
-      isWanted.set(start, () => true)
-    }
-    for (const { put, isLive } of carried)
-      if (!this.#scopeChanges.isGone(put.scope)) isWanted.set(put, isLive)
-    const operations = [...isWanted.keys()]
-    await this.#parts.committer.submit({
-      operations,
-      bytes: operations.reduce((sum, operation) => sum + operationBytes(operation), 0),
-      use: 'all',
-      isWanted: operation => isWanted.get(operation)?.() ?? false,
-    })
+    const isGone = (scope: Pick<Scope, 'slot' | 'id'>) => this.#scopeChanges.isGone(scope)
+    await this.#parts.committer.submit(await carrying(carried, begin, { ...this.#parts, isGone }))
   }
 
   /** Of the store's own accord: no budget, no audit, no waiting for compaction. */
@@ -315,37 +332,9 @@ export class Store {
     committed?: () => void,
   ): Promise<void> {
     await this.#admission.loadKeys(changes)
-    const operations = changes.map(change => this.#operation(change))
+    const operations = changes.map(change => operationOf(change, this.#parts))
     this.#refuseIfUnusable()
-    const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0)
-    await this.#parts.committer.submit({ operations, bytes, use, committed })
-  }
-
-  #operation(change: Change): Operation {
-    if ('delete' in change) return { kind: 'delete', path: checkPath(change.delete) }
-    const { meta } = change
-    // A copy: what the caller does with its bytes while the group waits must not part them from their hash.
-    const payload = Buffer.from(change.payload)
-    const isOurs = change.put.startsWith(ownPrefix)
-    const most = isOurs ? limits.payloadBytesMax : this.#parts.budgets.payloadBytes
-    if (payload.length > most)
-      throw new StateError('E2BIG', `a payload is at most ${most} bytes; this is ${payload.length}`)
-    const scope = this.#parts.scopes.find(change.scope ?? defaultScope)
-    if (scope === undefined) throw new StateError('ENOENT', `no scope ${change.scope}`)
-    const key = this.#parts.scopes.keyAtHand(scope)
-    if (key === undefined) throw new StateError('ENOENT', 'the scope is being destroyed')
-    const full = {
-      subject: meta?.subject ?? '',
-      purpose: meta?.purpose ?? '',
-      at: meta?.at ?? this.#parts.clock.now(),
-    }
-    return {
-      kind: 'put',
-      path: checkPath(change.put),
-      scope: key,
-      envelope: change.envelope ?? wrap(payload, full),
-      payload,
-    }
+    await this.#parts.committer.submit({ operations, bytes: bytesOf(operations), use, committed })
   }
 
   #left(deadlineMs: number | undefined, begun: number): number | undefined {

@@ -15,8 +15,8 @@ async function fresh(t: TestContext, first = mark(0)): Promise<string> {
   return path
 }
 
-const open = (path: string, disk: Disk = realDisk) => FileKeeper.open(disk, path, markKey(), storeId)
-const read = (path: string) => readMarkFile(realDisk, path, markKey(), storeId)
+const open = (path: string, disk: Disk = realDisk) => FileKeeper.open(disk, path, [markKey()], storeId)
+const read = (path: string) => readMarkFile(realDisk, path, [markKey()], storeId)
 
 async function through(path: string, ...marks: readonly Mark[]): Promise<void> {
   const keeper = await open(path)

@@ -8,6 +8,7 @@ import { decodeChunk, encodeChunk, encodeLines } from '../../src/state/audit.ts'
 import { openEnvelope, wrap } from '../../src/state/envelope.ts'
 import { StateError } from '../../src/state/error.ts'
 import { parseGroupHeader, placeRecords, sealGroup } from '../../src/state/group.ts'
+import { JournalKeys } from '../../src/state/journal-keys.ts'
 import { decodeAnswer, decodeRequest, encodeFailure, encodeFrame, Frames } from '../../src/state/protocol.ts'
 import { decodeScope, encodeScope } from '../../src/state/scopes.ts'
 import { encodeSegmentHeader, parseSegmentHeader } from '../../src/state/segment.ts'
@@ -17,7 +18,8 @@ const cases = Number(process.env.CASES ?? 5_000_000)
 const random = new Random(Number(process.env.SEED ?? 1))
 const below = (bound: number) => random.word() % bound
 
-const keys = { storeId: new Uint8Array(32).fill(1), macKey: new Secret(new Uint8Array(32).fill(2)) }
+const storeKey = new Secret(new Uint8Array(32).fill(2))
+const keys = new JournalKeys({ current: 1, get: () => storeKey }, new Uint8Array(32).fill(1))
 const scope = { slot: 0, id: new Uint8Array(16).fill(3), key: new Secret(new Uint8Array(32).fill(4)) }
 const meta = { subject: 'boot', purpose: 'p', at: 1_700_000_000_000 }
 const put = (path: string, size: number) => {
@@ -34,7 +36,7 @@ const group = sealGroup({
   before: rooted(sha256, emptyFrontier),
   confirmed: 0,
   salt: new Uint8Array(32),
-  ...keys,
+  keys,
 }).bytes
 const body = (frame: Uint8Array) => frame.subarray(4)
 const record = { envelope: wrap(new Uint8Array(3), meta), payload: new Uint8Array(3) }
@@ -71,6 +73,7 @@ const parsers: Readonly<Record<string, readonly [readonly Uint8Array[], (bytes: 
         {
           number: 1,
           storeId: keys.storeId,
+          storeKey: 1,
           before: { size: 3, roots: [new Uint8Array(32), new Uint8Array(32)] },
         },
         keys,

@@ -83,16 +83,16 @@ test('no copy of the home opens what was shredded with the anchor as it is now',
   const { replay } = await import('../../src/state/replay.ts')
   const { SegmentFiles } = await import('../../src/state/segment.ts')
   const { decodeHomeFile } = await import('../../src/state/home-file.ts')
-  const { expandLabel, hkdfSha256 } = await import('../../src/crypto/kdf.ts')
+  const { JournalKeys } = await import('../../src/state/journal-keys.ts')
   const { storeId, anchor: path } = decodeHomeFile(fs.readFileSync(join(older, 'home.cbor')))
   const anchor = await openAnchorToRead(world.disk, path, storeId)
-  const scopes = new Scopes(anchor.storeKey, anchor.slots)
+  const scopes = new Scopes(anchor.storeKeys, anchor.slots)
   const source = new SegmentFiles(world.disk, join(older, 'segments'))
   const records = new Records({
     read: (at, length) => source.read(at, length),
-    scopeKey: async scope => (await scopes.key(scope)).key,
+    scopeKey: scope => scopes.openingKey(scope),
   })
-  const keys = { storeId, macKey: expandLabel(hkdfSha256, anchor.storeKey, 'journal mac', storeId, 32) }
+  const keys = new JournalKeys(anchor.storeKeys, storeId)
   const forgiving = { ...anchor.mark, number: 0 }
   await replay(world.disk, join(older, 'segments'), keys, forgiving, (header, placed, at) =>
     records.apply(header.generation, placed, at),

@@ -1,16 +1,16 @@
 import { isZero } from '../../bytes/bytes.ts'
-import type { Secret } from '../../crypto/secret.ts'
 import { type Disk, DiskError } from '../../host/disk.ts'
-import { anchorNames, deriveMarkKey, join, readStoreKey, refuseWithoutLockFile } from '../../keeper/anchor.ts'
+import { anchorNames, join, markKeysOf, readStoreKeys, refuseWithoutLockFile } from '../../keeper/anchor.ts'
 import { markIn, readMarkSlots } from '../../keeper/mark-file.ts'
 import { Slots, slotSecretBytes } from '../../keeper/slots.ts'
+import type { StoreKeys } from '../../keeper/store-keys.ts'
 import { type Mark, MarkError } from '../../mark/mark.ts'
 import { limits } from '../limits.ts'
 import { detailOf, type FindingName, type Findings } from './findings.ts'
 
 /** What there is of an anchor; what is missing here has been told of. */
 export type AnchorSight = {
-  readonly storeKey: Secret | undefined
+  readonly storeKeys: StoreKeys | undefined
   readonly slots: Slots | undefined
   readonly mark: Mark | undefined
   close(): Promise<void>
@@ -48,25 +48,27 @@ export async function lookAtAnchor(
       return undefined
     }
   }
-  const storeKey = await attempt('KEY_FILE', at('key'), () => readStoreKey(disk, anchor))
+  const storeKeys = await attempt('KEY_FILE', at('key'), () => readStoreKeys(disk, anchor))
   const slots = await attempt('SLOTS_FILE', at('slots'), () => Slots.open(disk, at('slots'), 'read'))
   if (slots !== undefined)
     await attempt('SLOTS_FILE', at('slots'), () => lookAtPadding(disk, at('slots'), findings))
   const mark =
-    storeKey && (await attempt('MARK_FILE', at('mark'), () => lookAtMark(disk, at('mark'), storeKey)))
+    storeKeys && (await attempt('MARK_FILE', at('mark'), () => lookAtMark(disk, at('mark'), storeKeys)))
   return {
-    storeKey,
+    storeKeys,
     slots,
     mark,
     async close() {
-      storeKey?.[Symbol.dispose]()
+      await storeKeys?.close()
       await slots?.close()
     },
   }
 
-  async function lookAtMark(disk: Disk, file: string, storeKey: Secret): Promise<Mark> {
-    using markKey = deriveMarkKey(storeKey)
-    const slots = await readMarkSlots(disk, file, markKey, storeId)
+  async function lookAtMark(disk: Disk, file: string, storeKeys: StoreKeys): Promise<Mark> {
+    const markKeys = markKeysOf(storeKeys)
+    const slots = await readMarkSlots(disk, file, markKeys, storeId).finally(() => {
+      for (const key of markKeys) key[Symbol.dispose]()
+    })
     const mark = markIn(slots)
     for (const [slot, held] of slots.entries())
       if (held === undefined) findings.tell('MARK_SLOT', { file, offset: slot * limits.sectorBytes })

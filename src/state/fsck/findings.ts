@@ -140,6 +140,11 @@ export const findingTable = {
     means: 'a segment that a compaction was giving up; nothing in it is live',
     next: repair,
   },
+  ROTATION_UNFINISHED: {
+    kind: 'mendable',
+    means: 'new keys were made, and something may still be sealed under the old ones, which are still there',
+    next: 'pawl state rotate goes on with it now; else whoever opens the home for longer does',
+  },
   SHRED_UNFINISHED: {
     kind: 'mendable',
     means: 'the destruction of a scope was begun and not completed',

@@ -3,6 +3,7 @@ import { append, type Frontier, root } from '../../bytes/merkle.ts'
 import { sha256 } from '../../crypto/hash.ts'
 import { type Disk, DiskError } from '../../host/disk.ts'
 import { StateError } from '../error.ts'
+import type { JournalKeys } from '../journal-keys.ts'
 import { limits } from '../limits.ts'
 import {
   type Flaw,
@@ -15,14 +16,7 @@ import {
   type Visit,
 } from '../replay.ts'
 import { reserveName } from '../reserve.ts'
-import {
-  type JournalKeys,
-  listSegments,
-  type SegmentHeader,
-  sameTree,
-  segmentHeaderBytes,
-  segmentPath,
-} from '../segment.ts'
+import { listSegments, type SegmentHeader, sameTree, segmentHeaderBytes, segmentPath } from '../segment.ts'
 import { tellOf } from './anchor.ts'
 import { detailOf, type Findings } from './findings.ts'
 

@@ -1,12 +1,14 @@
 import { equal } from '../../bytes/bytes.ts'
-import { equalSecrets, type Secret } from '../../crypto/secret.ts'
+import { equalSecrets } from '../../crypto/secret.ts'
 import { join } from '../../keeper/anchor.ts'
+import type { StoreKeys } from '../../keeper/store-keys.ts'
 import { describeMark, type Mark } from '../../mark/mark.ts'
 import { type Config, configPath, decodeConfig } from '../config.ts'
 import { StateError } from '../error.ts'
-import { journalKeys, journalName, locate, sighting, type World } from '../home.ts'
+import { journalName, locate, sighting, type World } from '../home.ts'
 import { homeFileName } from '../home-file.ts'
 import { decodeJournalStart } from '../journal.ts'
+import { JournalKeys } from '../journal-keys.ts'
 import { limits } from '../limits.ts'
 import { journalPath } from '../path.ts'
 import { Records } from '../records.ts'
@@ -118,8 +120,8 @@ class Look {
     const anchor = await lookAtAnchor(disk, anchorPath, storeId, findings)
     this.#closing.push(() => anchor.close())
     const seen = { ...base, ...place, use, ...(anchor.mark && { mark: anchor.mark }) }
-    if (anchor.storeKey === undefined) return seen
-    return { ...seen, ...(await this.#lookAtJournal(anchor, anchor.storeKey, storeId, use !== 'nobody')) }
+    if (anchor.storeKeys === undefined) return seen
+    return { ...seen, ...(await this.#lookAtJournal(anchor, anchor.storeKeys, storeId, use !== 'nobody')) }
   }
 
   async #locate() {
@@ -147,14 +149,14 @@ class Look {
 
   async #lookAtJournal(
     { mark, slots }: AnchorSight,
-    storeKey: Secret,
+    storeKeys: StoreKeys,
     storeId: Uint8Array,
     beside: boolean,
   ): Promise<Partial<Sight>> {
     const { disk } = this.#world
     const directory = this.#directory
     const findings = this.#findings
-    const scopes = slots && new Scopes(storeKey, slots)
+    const scopes = slots && new Scopes(storeKeys, slots)
     const source = new SegmentFiles(disk, directory)
     this.#closing.push(async () => {
       scopes?.dispose()
@@ -164,10 +166,10 @@ class Look {
       read: (at, length) => source.read(at, length),
       async scopeKey(scope) {
         if (scopes === undefined) throw new StateError('EINTEGRITY', 'there are no key slots')
-        return (await scopes.key(scope)).key
+        return scopes.openingKey(scope)
       },
     })
-    const keys = journalKeys(storeKey, storeId)
+    const keys = new JournalKeys(storeKeys, storeId)
     const walk = await walkJournal({
       disk,
       directory,
@@ -178,7 +180,8 @@ class Look {
       visit: (header, placed, at) => records.apply(header.generation, placed, at),
       progress: (bytes, of) => this.#progress(bytes, of),
     })
-    keys.macKey[Symbol.dispose]()
+    keys.dispose()
+    if (!storeKeys.isSettled && !beside) findings.tell('ROTATION_UNFINISHED', {})
     await lookAtReserve(disk, directory, findings)
     const seen = { walk, records, directory, ...(slots && { slots: slots.count }) }
     if (scopes === undefined) {
@@ -193,7 +196,7 @@ class Look {
         directory,
         source,
         records,
-        scopeKey: async scope => (await scopes.key(scope)).key,
+        scopeKey: scope => scopes.openingKey(scope),
         own: [...stateRecords(storeId), ...(this.#options.own ?? [])],
         told: this.#told,
         findings,
@@ -212,14 +215,16 @@ class Look {
     const known: Scope[] = []
     for (const path of records.list(scopePrefix)) {
       const payload = await this.#read(records, path)
-      if (payload === undefined && path === scopePath(0)) return undefined
-      const scope = payload && (await this.#decode(path, () => decodeScope(payload)))
+      if (payload === undefined) return undefined
+      const scope = await this.#decode(path, () => decodeScope(payload))
       if (scope === undefined) continue
       scopes.set(scope)
       known.push(scope)
     }
-    records.keep(scope => scopes.isLive(scope))
+    records.keep(scope => scopes.isReadable(scope))
     for (const scope of known) {
+      if (scope.state === 'retiring' && !beside && !this.#findings.has('ROTATION_UNFINISHED'))
+        this.#findings.tell('ROTATION_UNFINISHED', { path: scopePath(scope.slot) })
       if (scope.state === 'shredding') {
         if (!beside) this.#findings.tell('SHRED_UNFINISHED', { path: scopePath(scope.slot) })
         continue
@@ -305,7 +310,7 @@ class Look {
     } catch (error) {
       this.#told.add(path)
       // The block is the one that its group names, so the key is not: that of the scope that all of these are in.
-      if (path === scopePath(0)) this.#tellSlot(0)
+      if (path.startsWith(scopePrefix)) this.#tellSlot(records.place(path).block.scope.slot)
       else this.#findings.tell('RECORD', { path }, detailOf(error))
       return undefined
     }
