@@ -180,7 +180,7 @@ suite('pawl state inspect, delete, history, compact', { timeout: 120_000 }, () =
     assert.equal(all.segments[0].number, 1)
     assert.deepEqual(all.scopes, [{ name: 'default', slot: 0, state: 'live', recoverable: true }])
     const anchor = scene.anchors.get('a') ?? ''
-    const key = fs.readFileSync(join(anchor, 'key')).subarray(8, 40).toString('hex')
+    const key = fs.readFileSync(join(anchor, 'key')).subarray(12, 44).toString('hex')
     assert.ok(!JSON.stringify(all).includes(key))
   })
 

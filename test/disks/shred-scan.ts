@@ -78,7 +78,7 @@ await withStore(home, async store => {
 fs.writeFileSync(join(at, 'control'), control)
 const place = (slot + 1) * slotBytes
 const old = fs.readFileSync(names.slots).subarray(place, place + 32)
-using extracted = hkdfSha256.extract(old, fs.readFileSync(names.key).subarray(8, 40))
+using extracted = hkdfSha256.extract(old, fs.readFileSync(names.key).subarray(12, 44))
 using scopeKey = hkdfSha256.expand(extracted, concat(utf8('pawl v1 scope key'), id), 32)
 
 /** How many times each of them lies anywhere in the image, with nothing of it mounted. */
