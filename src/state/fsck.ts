@@ -54,6 +54,7 @@ async function mend(
   const store = await openHome(world, home, anchorBase)
   try {
     for (const path of leftovers) if ((await disk.stat(path)) !== undefined) await disk.unlink(path)
+    await store.rotate({ scopes: [] }) // nothing new: one that was begun is carried on
     const [first] = leftovers
     if (first !== undefined) await disk.syncDirectory(first.slice(0, first.lastIndexOf('/')))
   } finally {

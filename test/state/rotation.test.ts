@@ -222,6 +222,23 @@ test('closed in the middle, it says so, and goes on by itself when the store is 
   await refuseFindings(home)
 })
 
+test('fsck --repair carries it on to its end', async t => {
+  small(t)
+  const place = await freshHome(t)
+  const { home, anchor } = place
+  const store = await openHome(world, home)
+  await fill(store, 100)
+  const old = [keyOf(anchor, 0), slotBytes(anchor, 0)]
+  const rotated = assert.rejects(store.rotate(), coded('EINVAL', 'closed'))
+  while (keyOf(anchor, 1).every(byte => byte === 0)) await new Promise(resolve => setImmediate(resolve))
+  await store.close()
+  await rotated
+  const { outcome, mended } = await fsck(world, home, { repair: true })
+  assert.deepEqual([outcome, mended.map(({ code }) => code)], ['repaired', ['fsck/ROTATION_UNFINISHED']])
+  refuseOldKeys(place, ...old)
+  await refuseFindings(home)
+})
+
 test('an older copy of the home, or of its keys, does not open afterwards', async t => {
   small(t)
   const { root, home, anchor } = await freshHome(t)
