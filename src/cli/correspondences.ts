@@ -13,6 +13,8 @@ export type Held = {
   /** To receive with: is connected to, and carries what comes in. */
   server(): Promise<Correspondent>
   readonly lane: Lane
+  /** Wipes the secrets of its sessions. */
+  dispose(): Promise<void>
 }
 
 type Shelf = { users: number; readonly held: Promise<Held> }
@@ -36,7 +38,9 @@ export class Correspondences {
     this.#shelves.set(key, shelf)
     shelf.users++
     const release = () => {
-      if (--shelf.users === 0) this.#shelves.delete(key)
+      if (--shelf.users > 0) return
+      this.#shelves.delete(key)
+      shelf.held.then(held => held.dispose()).catch(() => undefined) // there was nothing to wipe
     }
     try {
       const held = await shelf.held
@@ -74,5 +78,8 @@ async function open(store: Store, peer: Peer): Promise<Held> {
       return server
     },
     lane: new Lane(),
+    async dispose() {
+      for (const role of [client, server]) (await role)?.party.memory.dispose()
+    },
   }
 }
