@@ -1,5 +1,6 @@
 import { mock } from 'node:test'
 import type { Disk } from '../../src/host/disk.ts'
+import { Slots } from '../../src/keeper/slots.ts'
 import { AuditTrail } from '../../src/state/audit-trail.ts'
 import { type Batch, Committer } from '../../src/state/committer.ts'
 import { Journal } from '../../src/state/journal.ts'
@@ -7,6 +8,7 @@ import { limits } from '../../src/state/limits.ts'
 import { journalPath } from '../../src/state/path.ts'
 import { Records } from '../../src/state/records.ts'
 import { Reserve } from '../../src/state/reserve.ts'
+import { ScopeChanges } from '../../src/state/scope-changes.ts'
 import { Scopes } from '../../src/state/scopes.ts'
 import { markFirst, over, overFile, overFiles, twice } from './disks.ts'
 import { exploreTwice, historyOf, home, otherSteps, type Plant, restingHome } from './explore.ts'
@@ -258,26 +260,18 @@ export const bugs: readonly Bug[] = [
   {
     name: 'slot before intent',
     broken: 'a slot is overwritten before its destruction is committed',
-    edits: [
-      {
-        file: 'src/state/scope-changes.ts',
-        from: "await this.#commit({ ...scope, state: 'shredding' })",
-        to: "await this.#parts.scopes.overwriteSlot(scope.slot, new Uint8Array(32)); await this.#commit({ ...scope, state: 'shredding' })",
-      },
-    ],
-    find: () => inCrashes(historyOf(['shred']), undefined),
+    find: isPlanted =>
+      inCrashes(historyOf(['shred']), undefined, {}, () => {
+        if (isPlanted) overwriteFirst()
+      }),
   },
   {
-    name: 'destroyed later',
-    broken: 'a shred is acknowledged before the slot is overwritten',
-    edits: [
-      {
-        file: 'src/state/scope-changes.ts',
-        from: "await this.#finish({ ...scope, state: 'shredding' })",
-        to: '',
-      },
-    ],
-    find: () => inCrashes(historyOf(['shred']), undefined),
+    name: 'slot not overwritten',
+    broken: 'a shred is acknowledged, and the slot is as it was',
+    find: isPlanted =>
+      inCrashes(historyOf(['shred']), undefined, {}, () => {
+        if (isPlanted) mock.method(Slots.prototype, 'overwrite', never)
+      }),
   },
   {
     name: 'lock not held',
@@ -381,6 +375,21 @@ export const bugs: readonly Bug[] = [
     },
   },
 ]
+
+function overwriteFirst(): void {
+  const { find } = Scopes.prototype
+  const { shred } = ScopeChanges.prototype
+  let scopes: Scopes | undefined
+  mock.method(Scopes.prototype, 'find', function (this: Scopes, name: string) {
+    scopes = this
+    return find.call(this, name)
+  })
+  mock.method(ScopeChanges.prototype, 'shred', async function (this: ScopeChanges, name: string) {
+    const scope = scopes?.find(name)
+    if (scope !== undefined) await scopes?.overwriteSlot(scope.slot, new Uint8Array(32))
+    return shred.call(this, name)
+  })
+}
 
 function unsyncedUnlinks(real: Disk): Disk {
   let unlinked = false
