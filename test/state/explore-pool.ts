@@ -11,6 +11,7 @@ export type Totals = Counts & {
   jobs: number
   /** Jobs that were left out: the time was up. */
   left: number
+  /** Jobs of which something was left out. */
   incomplete: number
 }
 
@@ -45,7 +46,7 @@ export async function runJobs(
         totals.left++
         continue
       }
-      const report = await ask(worker, job)
+      const report = await ask(worker, within(job, until - performance.now()))
       add(totals, report)
       options.onReport?.(report, job)
     }
@@ -67,6 +68,13 @@ export async function runAlone(job: Job, edits: readonly Edit[]): Promise<Report
   } finally {
     await worker.terminate()
   }
+}
+
+/** A job that ends when the time is up. */
+function within(job: Job, budgetMs: number): Job {
+  if (!Number.isFinite(budgetMs) || job.kind === 'bug') return job
+  if (job.kind === 'crashes') return { ...job, options: { ...job.options, budgetMs } }
+  return { ...job, budgetMs: Math.min(budgetMs, job.budgetMs ?? Number.POSITIVE_INFINITY) }
 }
 
 function start(edits: readonly Edit[]): Worker {

@@ -94,6 +94,7 @@ export type Options = {
   readonly profiles: readonly ProfileName[]
   /** Up to so many states of a crash point all are opened, above it a choice of them. */
   readonly bound?: number
+  readonly budgetMs?: number
   readonly plant?: Plant
   /** Only crashes from the beginning of the last step on: those before are the crashes of the history without it. */
   readonly lastStepOnly?: boolean
@@ -158,6 +159,7 @@ export async function exploreHistory(
     profiles: options.profiles,
     depth: options.depth,
     ...(options.bound === undefined ? {} : { bound: options.bound }),
+    ...(options.budgetMs === undefined ? {} : { budget: { ms: options.budgetMs } }),
     ...(options.lastStepOnly === true ? { isArmed } : {}),
     acks: noAcks,
     promise: promiseOf,
@@ -170,6 +172,7 @@ export async function exploreHistory(
       repetition.isUnderWay = false
     },
     async check(disk, acks) {
+      acks.recoveries++
       const possible = models.slice(Math.max(acks.acknowledged, acks.shown), acks.started + 1)
       if (possible.every(isDestroyed))
         assert.ok(!slotsOf(disk.killState()).includes(secret), 'a key that was destroyed is still there')
@@ -186,11 +189,13 @@ export async function exploreHistory(
       // The rest of an unfinished history is never attempted again.
       acks.started = reached
       acks.acknowledged = reached
-      // What a crash left of a compaction must not trip the next ones.
+      // What a crash left of a compaction must not trip the next ones. These are not crashed: `exploreTwice` does that.
+      const isDeepest = acks.recoveries >= options.depth
       const last = history.at(-1)
       if (
         options.plant === undefined &&
         options.keeper === 'file' &&
+        isDeepest &&
         last !== undefined &&
         'compact' in last
       ) {

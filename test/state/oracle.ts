@@ -37,6 +37,8 @@ export type Acks = {
   /** A recovery showed the state after so many commits: no later one may show less. */
   shown: number
   recovered: boolean
+  /** Recoveries that were begun. */
+  recoveries: number
   /** The step that is under way, from 1. */
   step: number
   /** The generation that each acknowledged commit was told, 0 where it is told none. */
@@ -44,7 +46,7 @@ export type Acks = {
 }
 
 export function noAcks(): Acks {
-  return { acknowledged: 0, started: 0, shown: 0, recovered: false, step: 0, generations: [] }
+  return { acknowledged: 0, started: 0, shown: 0, recovered: false, recoveries: 0, step: 0, generations: [] }
 }
 
 /** What of the acks decides what is demanded. */
