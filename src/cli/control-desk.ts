@@ -89,6 +89,9 @@ export class ControlDesk {
         const { generation, isNew } = await this.#holder.adopt(request.policy)
         return { generation, isNew }
       }
+      case 'rotate':
+        await this.#holder.store.rotate(request.what)
+        return {}
       case 'send':
         return { sending: hosted.begin(request.order) }
       case 'watch':

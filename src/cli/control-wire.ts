@@ -1,6 +1,7 @@
 import { BytesError } from '../bytes/bytes.ts'
 import { asArray, asBytes, asCount, asMap, asText, type CborMap } from '../bytes/cbor.ts'
 import type { Call, Operations } from '../state/protocol.ts'
+import type { Rotated } from '../state/rotation.ts'
 import { type Exit, exits } from './exits.ts'
 import type { Failure } from './failure.ts'
 import type { SendOrder } from './holder.ts'
@@ -11,6 +12,7 @@ export const controlOperations: Operations = {
   'peer-add': ['name', 'identity'],
   'peer-remove': ['name'],
   adopt: ['policy'],
+  rotate: ['scope?', 'storeKey'],
   send: ['peer', 'path', 'host', 'port', 'giveUp', 'again'],
   watch: ['sending', 'wait'],
   stop: ['sending'],
@@ -29,6 +31,7 @@ export type ControlRequest =
   | { readonly op: 'peer-add'; readonly name: string; readonly identity: Uint8Array }
   | { readonly op: 'peer-remove'; readonly name: string }
   | { readonly op: 'adopt'; readonly policy: Uint8Array }
+  | { readonly op: 'rotate'; readonly what: Rotated }
   | { readonly op: 'send'; readonly order: SendOrder }
   | { readonly op: 'watch'; readonly sending: number; readonly waitMs: number }
   | { readonly op: 'stop'; readonly sending: number }
@@ -42,6 +45,8 @@ export function decodeControl({ op, map }: Call): ControlRequest {
       return { op, name: asName(map.name) }
     case 'adopt':
       return { op, policy: asBytes(map.policy) }
+    case 'rotate':
+      return { op, what: rotatedOf(map) }
     case 'send':
       return { op, order: orderOf(map) }
     case 'watch':
@@ -55,6 +60,17 @@ export function decodeControl({ op, map }: Call): ControlRequest {
 
 export function encodeOrder({ peer, path, to, giveUpMs, again }: SendOrder): CborMap {
   return { op: 'send', peer, path, host: to.host, port: to.port, giveUp: Math.ceil(giveUpMs), again }
+}
+
+function rotatedOf({ scope, storeKey }: CborMap): Rotated {
+  if (typeof storeKey !== 'boolean') throw new BytesError('a boolean was expected')
+  return rotatedBy(scope === undefined ? undefined : asName(scope), storeKey)
+}
+
+/** What one asks for who names a scope, the store key, or nothing: then all of it. */
+export function rotatedBy(scope: string | undefined, storeKey: boolean): Rotated {
+  if (scope === undefined) return storeKey ? { storeKey } : {}
+  return { scopes: [scope], storeKey }
 }
 
 function orderOf(map: CborMap): SendOrder {

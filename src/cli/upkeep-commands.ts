@@ -75,6 +75,30 @@ export const upkeepCommands: readonly Command[] = [
     load: async () => (await import('./upkeep.ts')).compact,
   },
   {
+    name: 'state rotate',
+    words: '[SCOPE]',
+    summary: 'new keys for what is kept; the old ones are destroyed',
+    about: [
+      'Without SCOPE and --store-key, all of it: the store key, and the data key of every scope with the slot of the anchor that it hangs on. Everything that is live is sealed again under the new keys, beside whatever else the home is used for; then the old keys are overwritten, and with them dies every copy of what was sealed under them: in old segments, and in copies of the home.',
+      'It takes as long as reading and writing all that is live, and for a while as much room again. Interrupted or killed, it goes on when the home is next opened for longer, or when it is asked for again. Do it when somebody may have read the anchor.',
+    ],
+    options: [
+      { flag: '--store-key', about: 'the store key; with SCOPE, both and nothing else' },
+      home,
+      anchor,
+      json,
+    ],
+    examples: [
+      { line: 'pawl state rotate', about: 'all keys' },
+      { line: 'pawl state rotate default', about: 'the data key of what is put without naming a scope' },
+      { line: 'pawl state rotate --store-key', about: 'what the mark and the journal are authentic by' },
+    ],
+    fields: ['scope: its name or null', 'storeKey, all: booleans'],
+    exits: ['done', ...opening, 'unreachable'],
+    seeAlso: ['state compact', 'state inspect'],
+    load: async () => (await import('./upkeep.ts')).rotate,
+  },
+  {
     name: 'state inspect',
     words: '[PATH]',
     summary: 'say what a home is made of, or where a record lies',

@@ -3,7 +3,8 @@ import { auditLines } from '../state/audit-trail.ts'
 import { StateError } from '../state/error.ts'
 import { checkStatePath } from '../state/path.ts'
 import type { Run } from './command.ts'
-import { changeHome } from './control.ts'
+import { askHolder, changeHome, inHome } from './control.ts'
+import { rotatedBy } from './control-wire.ts'
 import { openHomeToRead } from './home.ts'
 import { answer, answerJson, size } from './output.ts'
 
@@ -54,6 +55,29 @@ export const compact: Run = async given => {
   })
   if (given.json) await answerJson({ before, after })
   else await answer(`journal: ${size(before)} before, ${size(after)} now`)
+  return 'done'
+}
+
+export const rotate: Run = async given => {
+  const scope = given.words[0]
+  const storeKey = given.has('--store-key')
+  await inHome(
+    given,
+    store => store.rotate(rotatedBy(scope, storeKey)),
+    async holder => {
+      await askHolder(holder, { op: 'rotate', storeKey, ...(scope !== undefined && { scope }) }, [])
+    },
+  )
+  const isAll = scope === undefined && !storeKey
+  if (given.json) await answerJson({ scope: scope ?? null, storeKey: isAll || storeKey, all: isAll })
+  else {
+    const what = [
+      ...(isAll ? ['every scope and the store'] : []),
+      ...(scope === undefined ? [] : [`scope ${scope}`]),
+      ...(storeKey ? ['the store'] : []),
+    ]
+    await answer(`new keys for ${what.join(' and ')}; the old ones are gone`)
+  }
   return 'done'
 }
 

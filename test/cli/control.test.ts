@@ -1,7 +1,7 @@
 /** Clients of a home's sockets that lie: what may be asked where, and that nothing asked of it hurts the holder. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { existsSync, linkSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
@@ -21,6 +21,7 @@ const lawful: { readonly [op: string]: CborMap } = {
   'peer-add': { op: 'peer-add', name: 'mallory', identity: id },
   'peer-remove': { op: 'peer-remove', name: 'p' },
   adopt: { op: 'adopt', policy: new Uint8Array(2) },
+  rotate: { op: 'rotate', storeKey: true, scope: 'default' },
   send: order,
   watch: { op: 'watch', sending: 1, wait: 1 },
   stop: { op: 'stop', sending: 1 },
@@ -112,6 +113,9 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
       { op: 'watch', sending: 1, wait: controlLimits.waitMsMax + 1 },
       { op: 'watch', sending: '1', wait: 1 },
       { op: 'stop', sending: -1 },
+      { op: 'rotate' },
+      { op: 'rotate', storeKey: 1 },
+      { op: 'rotate', storeKey: false, scope: '' },
       { op: 'toString' },
     ]
     for (const request of wrong) {
@@ -120,6 +124,16 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
       assert.ok(isClosed)
     }
     assert.equal(await scene.ok('peer', 'list', '--home', 'h'), peers)
+  })
+
+  test('the holder gives new keys to a home that is in use', async () => {
+    const key = readFileSync(join(scene.anchors.get('h') ?? '', 'key')).subarray(12, 44)
+    assert.match(await scene.ok('state', 'rotate', '--home', 'h'), /^new keys for every scope and the store/)
+    assert.ok(!readFileSync(join(scene.anchors.get('h') ?? '', 'key')).includes(key))
+    assert.equal(await scene.ok('peer', 'list', '--home', 'h'), peers)
+    const { code, stderr } = await scene.run(['state', 'rotate', 'nowhere', '--home', 'h'])
+    assert.equal(code, 1)
+    assert.match(stderr, /state\/ENOENT/)
   })
 
   test('files of the home and its anchor are not opened, by whatever name, nor what is no file', async t => {

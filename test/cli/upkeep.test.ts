@@ -235,6 +235,27 @@ suite('pawl state inspect, delete, history, compact', { timeout: 120_000 }, () =
     assert.equal((await pawl('fsck')).code, 0)
   })
 
+  test('rotate gives new keys to what is named, or to all of it, and says which', async () => {
+    const anchor = scene.anchors.get('a') ?? ''
+    const secrets = () => [
+      fs.readFileSync(join(anchor, 'key')).subarray(12, 44),
+      fs.readFileSync(join(anchor, 'slots')).subarray(4096, 4096 + 32),
+    ]
+    const [key, slot] = secrets()
+    const { stdout } = await pawl('rotate', '--store-key')
+    assert.equal(stdout, 'new keys for the store; the old ones are gone\n')
+    assert.deepEqual([secrets()[0]?.some(byte => byte !== 0), secrets()[1]], [false, slot])
+    assert.ok(!fs.readFileSync(join(anchor, 'key')).includes(key ?? ''))
+    assert.match((await pawl('rotate', 'default')).stdout, /^new keys for scope default; /)
+    assert.ok(!fs.readFileSync(join(anchor, 'slots')).includes(slot ?? ''))
+    assert.match((await pawl('rotate')).stdout, /^new keys for every scope and the store; /)
+    const json = JSON.parse((await pawl('rotate', '--json')).stdout)
+    assert.deepEqual(json, { scope: null, storeKey: true, all: true })
+    assertFails(await pawl('rotate', 'nowhere'), { exit: 1, code: 'state/ENOENT' })
+    assert.equal((await pawl('get', '/state/big')).stdout.length, 1_000_000)
+    assert.equal((await pawl('fsck')).code, 0)
+  })
+
   test('a damaged home is still described, says what is wrong, and exits 3', async () => {
     const [first = ''] = segments(scene, 'a')
     flip(first, 4096 + 40)

@@ -143,7 +143,7 @@ export const findingTable = {
   ROTATION_UNFINISHED: {
     kind: 'mendable',
     means: 'new keys were made, and something may still be sealed under the old ones, which are still there',
-    next: 'pawl state rotate goes on with it now; else whoever opens the home for longer does',
+    next: 'pawl state fsck --repair completes it now; else whoever opens the home next goes on with it',
   },
   SHRED_UNFINISHED: {
     kind: 'mendable',
