@@ -174,8 +174,7 @@ export class Committer {
       try {
         for (const { between } of taken)
           if (between !== undefined) {
-            await finishing
-            this.refuseIfPoisoned()
+            await this.#behind(finishing)
             await between(this.#end.tree)
           }
       } catch (error) {
@@ -187,8 +186,12 @@ export class Committer {
       const chunk = this.#parts.audit.chunk(entries, this.#end.tree.size + 1)
       const operations = chunk === undefined ? wanted : [...wanted, chunk.operation]
       if (operations.length === 0) {
-        await finishing
-        for (const batch of taken) batch.resolve(this.#mark.number)
+        try {
+          await this.#behind(finishing)
+          for (const batch of taken) batch.resolve(this.#mark.number)
+        } catch (error) {
+          this.#fail(error, taken)
+        }
         continue
       }
       let group: SealedGroup
@@ -201,7 +204,7 @@ export class Committer {
       try {
         const use = taken.reduce<ReserveUse>((least, batch) => lesser(least, batch.use), 'all')
         if (!this.#parts.journal.fits(group.bytes.length, use)) {
-          await finishing
+          await this.#behind(finishing)
           await this.#parts.journal.reserve(group.bytes.length, this.#end.tree, use)
         }
       } catch (error) {
@@ -215,6 +218,12 @@ export class Committer {
       finishing = this.#finish(group, taken, chunk)
     }
     this.#running = undefined
+  }
+
+  /** A segment begun behind a group that was not written would say that the group is there. */
+  async #behind(finishing: Promise<void>): Promise<void> {
+    await finishing
+    this.refuseIfPoisoned()
   }
 
   #seal(operations: readonly Operation[]): SealedGroup {

@@ -12,6 +12,7 @@ import {
   coded,
   contents,
   copy,
+  deferred,
   freshHome,
   kindOfWrite,
   meddled,
@@ -322,4 +323,44 @@ test('an anchor that is damaged under an open store is EINTEGRITY, whatever is a
     await assert.rejects(store.makeScope('next'), coded('EINTEGRITY'))
     await assert.rejects(store.get('/state/a'), coded('EINTEGRITY'))
   })
+})
+
+test('after a group that was not written no segment is begun behind it', async t => {
+  const { home } = await freshHome(t)
+  await withStore(home, store => store.putAtomic('/state/kept', bytesOf('kept')))
+  const [reached, go] = [deferred(), deferred()]
+  let groups = 0
+  const disk = meddled(async (call, proceed) => {
+    if (kindOfWrite(call) !== 'group') return proceed()
+    groups++
+    if (groups === 1) {
+      reached.finish()
+      await go.done
+    }
+    if (groups === 2) {
+      await new Promise(resolve => setImmediate(resolve))
+      throw new DiskError('failed', `${call.kind} ${call.path}: injected`)
+    }
+    await proceed()
+  })
+  await withStore(
+    home,
+    async store => {
+      // While the first is being written the second and a new segment line up, so that it is taken before that fails.
+      const first = store.putAtomic('/state/first', bytesOf('first'))
+      await reached.done
+      const second = store.putAtomic('/state/second', bytesOf('second'))
+      const compacted = store.compact()
+      await new Promise(resolve => setImmediate(resolve))
+      go.finish()
+      await first
+      await assert.rejects(second, coded('EPOISONED'))
+      await assert.rejects(compacted, coded('EPOISONED'))
+    },
+    { disk },
+  )
+  assert.equal(segmentFiles(home).length, 1)
+  await withStore(home, async store =>
+    assert.deepEqual(await contents(store), { '/state/first': 'first', '/state/kept': 'kept' }),
+  )
 })
