@@ -31,7 +31,9 @@ function bounded(root: string, capacity: { bytes: number }): Disk {
 }
 
 function taken(root: string): number {
-  return filesIn(root).reduce((sum, name) => sum + fs.statSync(join(root, name)).size, 0)
+  // A segment may be given up while it is being looked for.
+  const sizes = filesIn(root).map(name => fs.statSync(join(root, name), { throwIfNoEntry: false })?.size ?? 0)
+  return sizes.reduce((sum, size) => sum + size, 0)
 }
 
 /** Puts until the disk is full; answers what was acknowledged. */
