@@ -68,10 +68,15 @@ async function survived(
   return { lines: linesOf(out), after: fs.existsSync(trace) ? linesOf(fs.readFileSync(trace, 'utf8')) : [] }
 }
 
-/** Zeros that are written ahead, the unlinking of a segment whose records were carried, and what syncs them. */
+/** Zeros that are written ahead, a segment given up and a slot overwritten as was committed before, and what syncs them. */
 function isUnderWay(line: string): boolean {
   const zeros = new RegExp(`^write (${smallLimits.growBytes} .*/\\d{8}\\.seg|\\d+ .*/reserve)$`)
-  return line.startsWith('sync ') || zeros.test(line) || /^unlink 0 .*\/\d{8}\.seg$/.test(line)
+  return (
+    line.startsWith('sync ') ||
+    zeros.test(line) ||
+    /^write 4096 .*\/slots$/.test(line) ||
+    /^unlink 0 .*\/\d{8}\.seg$/.test(line)
+  )
 }
 
 /** A scope that was not made yet is not there to be shredded. */
