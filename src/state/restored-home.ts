@@ -22,7 +22,7 @@ import { JournalKeys } from './journal-keys.ts'
 import { limits } from './limits.ts'
 import { journalPath } from './path.ts'
 import { encodeScope, type Scope, Scopes, scopePath } from './scopes.ts'
-import { createSegment, segmentPath } from './segment.ts'
+import { encodeSegmentHeader, segmentPath } from './segment.ts'
 
 export type RestoredHome = {
   readonly backup: OpenBackup
@@ -164,7 +164,7 @@ class NewJournal {
       salt: this.#salt,
       keys: this.#keys,
     })
-    if (this.#bytes + group.bytes.length > limits.segmentBytesMax - limits.growBytes) await this.#write()
+    if (this.#bytes + group.bytes.length > limits.segmentBytesMax) await this.#write()
     this.#groups.push(group)
     this.#bytes += group.bytes.length
     this.#end = group.after
@@ -172,6 +172,7 @@ class NewJournal {
 
   async finish(): Promise<Rooted> {
     await this.#write()
+    await this.#disk.syncDirectory(this.#directory)
     return this.#end
   }
 
@@ -179,13 +180,18 @@ class NewJournal {
     if (this.#groups.length === 0) return
     const { storeId, current: storeKey } = this.#keys
     const header = { number: this.#number, storeId, storeKey, before: this.#before.tree }
-    const bytes = this.#groups.map(group => group.bytes)
-    const made = await createSegment(this.#disk, this.#directory, header, this.#keys, bytes)
+    // Under its name at once, and with no zeros behind: the home has no name, and this is how a closed store leaves it.
     const path = segmentPath(this.#directory, this.#number)
-    // As a closed store leaves it: every byte is one that opening it checks.
-    const file = await this.#disk.open(path, { access: 'write' })
+    const file = await this.#disk.open(path, { access: 'exclusive' })
     try {
-      await file.truncate(made.end)
+      let end = 0
+      for (const part of [
+        encodeSegmentHeader(header, this.#keys),
+        ...this.#groups.map(({ bytes }) => bytes),
+      ]) {
+        await file.write(part, end)
+        end += part.length
+      }
       await file.sync()
     } finally {
       await file.close()

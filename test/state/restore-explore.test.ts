@@ -1,0 +1,234 @@
+/**
+ * Restores that die at every call they make to the disk, in every state that a power cut may leave, and are run again.
+ * After each: the old home opens, or the new one, or neither and the same call completes it; never both.
+ */
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import type { Disk } from '../../src/host/disk.ts'
+import { sameMark } from '../../src/mark/mark.ts'
+import { amendments } from '../../src/state/amendments.ts'
+import { backupHome } from '../../src/state/backup.ts'
+import { createHome } from '../../src/state/create.ts'
+import { StateError } from '../../src/state/error.ts'
+import { openHome, type World } from '../../src/state/home.ts'
+import { restoreHome } from '../../src/state/restore.ts'
+import { VirtualClock } from '../simulator/clock.ts'
+import { SimulatedDisk } from '../simulator/disk.ts'
+import { SeededEntropy } from '../simulator/entropy.ts'
+import { CrashFound, explore } from '../simulator/explore.ts'
+import { emptyImage, type Image } from '../simulator/image.ts'
+import type { ProfileName } from '../simulator/profile.ts'
+import { plantDirectory } from '../simulator/surgery.ts'
+import { publicHalf, recovery } from './backup-support.ts'
+import { bytesOf, textOf } from './support.ts'
+
+const slow = process.env.SLOW === '1'
+const total = { points: 0, images: 0, checks: 0, bugs: 0 }
+after(() => {
+  console.log(
+    `# restores: ${total.points} crash points, ${total.images} crash states, ${total.checks} recoveries; ` +
+      `${total.bugs} planted bugs found`,
+  )
+})
+
+const entropy = new SeededEntropy(23)
+
+function world(disk: Disk): World {
+  return { disk, entropy, clock: new VirtualClock({ startMs: 1_700_000_000_000, seed: 1 }) }
+}
+
+const [home, old, file, anchorBase] = ['/disk/home', '/disk/old', '/backups/b', '/anchors']
+
+type Scenario = { readonly anchor: 'stands' | 'lost'; readonly keeper: 'file' | 'none' }
+
+/** A home that went on after its backup and was moved aside; or its anchor alone is lost. */
+async function before({ anchor, keeper }: Scenario): Promise<{ image: Image; marked: number }> {
+  let image = emptyImage({ sectorSize: 4096 })
+  for (const [path, device] of [
+    ['/disk', 1],
+    ['/anchors', 2],
+    ['/backups', 3],
+  ] as const)
+    image = plantDirectory(image, path, { device })
+  const disk = new SimulatedDisk(image, { profile: 'posix' })
+  const config = { keeper, profile: 'dev' } as const
+  await createHome(world(disk), { home, anchorBase, config, slots: 2, first: [] })
+  const store = await openHome(world(disk), home)
+  await store.putAtomic('/state/a', bytesOf('kept'))
+  await backupHome(world(disk), { home, file, to: publicHalf(recovery) })
+  await store.putAtomic('/state/a', bytesOf('given up'))
+  const marked = store.mark.number
+  await store.close()
+  await disk.rename(home, anchor === 'lost' ? '/disk/.gone' : old)
+  if (anchor === 'lost') {
+    const [name = ''] = await disk.list(anchorBase)
+    await disk.rename(`${anchorBase}/${name}`, '/anchors/.gone')
+  }
+  for (const path of ['/disk', '/anchors', '/backups']) await disk.syncDirectory(path)
+  return { image: disk.killState(), marked }
+}
+
+/** A disk with some of its calls in other hands. */
+function over(disk: Disk, calls: Partial<Disk>): Disk {
+  return {
+    open: (path, options) => disk.open(path, options),
+    makeDirectory: path => disk.makeDirectory(path),
+    list: path => disk.list(path),
+    rename: (from, to) => disk.rename(from, to),
+    unlink: path => disk.unlink(path),
+    removeDirectory: path => disk.removeDirectory(path),
+    stat: path => disk.stat(path),
+    syncDirectory: path => disk.syncDirectory(path),
+    lock: path => disk.lock(path),
+    ...calls,
+  }
+}
+
+function restore(disk: Disk) {
+  const confirm = async () => true
+  return restoreHome(world(disk), { file, key: recovery, home, anchorBase, by: 'test', confirm })
+}
+
+/** What the home there holds, or `undefined` where none opens. */
+async function opened(disk: Disk, path: string): Promise<string | undefined> {
+  try {
+    const store = await openHome(world(disk), path)
+    try {
+      return textOf((await store.get('/state/a')).payload)
+    } finally {
+      await store.close()
+    }
+  } catch (error) {
+    if (error instanceof StateError && ['ENOENT', 'EINTEGRITY', 'EROLLBACK'].includes(error.code))
+      return undefined
+    throw error
+  }
+}
+
+type Acks = { restored: boolean; carriedOn: number }
+
+type Options = {
+  readonly profiles: readonly ProfileName[]
+  readonly depth?: number
+  readonly plant?: (disk: Disk) => Disk
+}
+
+async function exploreRestore(scenario: Scenario, { profiles, depth = 1, plant = disk => disk }: Options) {
+  const { image, marked } = await before(scenario)
+  const isKnown = scenario.anchor === 'stands' && scenario.keeper === 'file'
+  const explored = await explore<Acks>({
+    image,
+    profiles,
+    depth,
+    acks: () => ({ restored: false, carriedOn: 0 }),
+    async run(disk, acks) {
+      await restore(plant(disk))
+      acks.restored = true
+    },
+    async check(disk, acks) {
+      const unnamed = await opened(disk, `${home}.restoring`)
+      const [first, second] = [await opened(disk, old), await opened(disk, home)]
+      assert.ok(first === undefined || (second ?? unnamed) === undefined, 'two homes open')
+      if (acks.restored) assert.equal(second, 'kept', 'the home that was restored is gone')
+      if (second === undefined) {
+        const again = await restore(plant(disk))
+        assert.ok(again !== undefined)
+        acks.restored = true
+      }
+      assert.equal(await opened(disk, home), 'kept')
+      assert.equal(await opened(disk, old), undefined, 'the old home opens beside the new one')
+      assert.equal(
+        (await disk.list(anchorBase)).filter(name => !name.startsWith('.')).length,
+        1,
+        'something is left beside the anchor',
+      )
+      const store = await openHome(world(disk), home)
+      const [only, ...more] = await amendments(store)
+      await store.close()
+      assert.ok(only !== undefined && more.length === 0)
+      const { abandoned, adopted, reason } = only.amendment
+      // Also of a restore that was cut short: what was given up is not forgotten.
+      assert.equal(reason, isKnown ? 'recovery' : 'keeper-lost')
+      if (isKnown) assert.equal(abandoned.number, marked)
+      else assert.ok(sameMark(abandoned, adopted))
+    },
+  })
+  for (const key of ['points', 'images', 'checks'] as const) total[key] += explored[key]
+  return explored
+}
+
+const scenarios: readonly Scenario[] = [
+  { anchor: 'stands', keeper: 'file' },
+  { anchor: 'lost', keeper: 'none' },
+  { anchor: 'stands', keeper: 'none' },
+  { anchor: 'lost', keeper: 'file' },
+]
+
+// posix, journaled and ext4 allow no state that these two do not.
+const widest = ['writeback', 'no-psow'] as const
+
+for (const scenario of slow ? scenarios : scenarios.slice(0, 1))
+  test(`a crash of a restore, its anchor ${scenario.anchor}, keeper ${scenario.keeper}: one home opens, or the next try completes it`, async () => {
+    const explored = await exploreRestore(scenario, { profiles: slow ? widest : ['writeback'] })
+    assert.ok(explored.points > 30 && explored.complete, `${explored.points} points`)
+  })
+
+if (slow)
+  test('a crash of the restore that carries on from a crash', async () => {
+    const explored = await exploreRestore(
+      { anchor: 'stands', keeper: 'file' },
+      { profiles: ['posix'], depth: 2 },
+    )
+    assert.ok(explored.checks > 1000, `${explored.checks} recoveries`)
+  })
+
+// ---- planted bugs: each must be found, or the suite proves nothing ----
+
+async function mustFind(name: string, plant: (disk: Disk) => Disk): Promise<void> {
+  const explored = exploreRestore({ anchor: 'stands', keeper: 'file' }, { profiles: ['writeback'], plant })
+  await assert.rejects(explored, CrashFound, `${name} was not found`)
+  total.bugs++
+}
+
+const nothing = async () => undefined
+
+test('planted: the directory of the anchors is not synced', { skip: !slow && 'in the slow suite' }, () =>
+  mustFind('missing directory sync', disk =>
+    over(disk, { syncDirectory: path => (path === anchorBase ? nothing() : disk.syncDirectory(path)) }),
+  ),
+)
+
+test('planted: the new store key is not synced', { skip: !slow && 'in the slow suite' }, () =>
+  mustFind('missing sync', disk =>
+    over(disk, {
+      async open(path, options) {
+        const file = await disk.open(path, options)
+        if (!path.endsWith('.restoring/key')) return file
+        return {
+          read: (into, position) => file.read(into, position),
+          write: (bytes, position) => file.write(bytes, position),
+          truncate: length => file.truncate(length),
+          sync: nothing,
+          stat: () => file.stat(),
+          close: () => file.close(),
+        }
+      },
+    }),
+  ),
+)
+
+test(
+  'planted: an anchor that was being retired is not looked for',
+  { skip: !slow && 'in the slow suite' },
+  () =>
+    mustFind('a forgotten anchor', disk =>
+      over(disk, { stat: async path => (path.endsWith('.retired') ? undefined : disk.stat(path)) }),
+    ),
+)
+
+test('planted: a home that only lacks its name is not looked for', () =>
+  mustFind('a forgotten home', disk =>
+    over(disk, {
+      list: async path => (path === `${home}.restoring/segments` ? [] : disk.list(path)),
+    }),
+  ))
