@@ -1,7 +1,7 @@
 import { hex } from '../bytes/bytes.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Disk } from '../host/disk.ts'
-import { anchorNames, createAnchor, join, markKeysOf, openAnchor } from '../keeper/anchor.ts'
+import { type Anchor, anchorNames, createAnchor, join, markKeysOf, openAnchor } from '../keeper/anchor.ts'
 import { readMarkFile } from '../keeper/mark-file.ts'
 import { destroyAnchor } from '../keeper/retire.ts'
 import type { Amendment } from '../mark/amendment.ts'
@@ -186,7 +186,7 @@ class Restore {
       const backup = factsOf(this.#backup, this.#contents)
       if (!(await this.#options.confirm({ backup, anchor, abandoned }))) return undefined
     }
-    return this.#restore(abandoned)
+    return this.#restore(stands, abandoned)
   }
 
   async #refuseHome(): Promise<void> {
@@ -271,46 +271,71 @@ class Restore {
     }
   }
 
-  async #restore(abandoned: Mark | undefined): Promise<Restored> {
+  async #restore(stands: boolean, abandoned: Mark | undefined): Promise<Restored> {
     const { disk } = this.#world
-    const { newHome, newAnchor } = this.#place
-    await this.#clearAway()
+    const { home, newHome, anchor, newAnchor } = this.#place
+    const claimed = await this.#claim()
     let amendment: Amendment
     try {
-      amendment = await this.#make(abandoned)
+      // While it was being claimed another one may have come to its end: what that made is not given up unasked.
+      await this.#refuseHome()
+      if (((await disk.stat(anchor)) !== undefined) !== stands)
+        throw new StateError('ELOCKED', `another restore of this store has just put its anchor at ${anchor}`)
+      amendment = await this.#make(abandoned, claimed)
     } catch (error) {
       for (const path of [newHome, newAnchor]) await removeAll(disk, path).catch(() => {}) // what went wrong first counts
       throw error
     }
-    await this.#switch()
-    const { home, anchor } = this.#place
+    await this.#switch(stands)
     const number = this.#contents.amendments + 1
     const backup = factsOf(this.#backup, this.#contents)
     return { backup, home, anchor, amendment: { number, amendment }, carriedOn: false }
   }
 
-  /** What an earlier one left, which was cut short, or is still at work: then the lock says so. */
-  async #clearAway(): Promise<void> {
-    const { disk } = this.#world
-    const { newHome, newAnchor } = this.#place
-    if ((await disk.stat(newAnchor)) !== undefined) {
-      const lock = await disk.lock(join(newAnchor, anchorNames.lock))
-      try {
-        await removeAll(disk, newAnchor)
-      } finally {
-        await lock.release()
-      }
+  /**
+   * A new anchor, whole, under the name that says that a restore is at work, its lock held until all is done. Only who
+   * holds that touches what has such a name.
+   */
+  async #claim(): Promise<Anchor> {
+    const { disk, entropy } = this.#world
+    const { newAnchor } = this.#place
+    const { storeId, header } = this.#backup
+    await this.#clearAway()
+    const unclaimed = `${newAnchor}.${hex(entropy.bytes(4))}`
+    try {
+      await createAnchor(disk, entropy, unclaimed, storeId, header.slots)
+      const anchor = await openAnchor(disk, unclaimed)
+      this.#closing.push(() => anchor.close())
+      await disk.rename(unclaimed, newAnchor)
+      return { ...anchor, path: newAnchor }
+    } catch (error) {
+      await removeAll(disk, unclaimed).catch(() => {})
+      if ((await disk.stat(newAnchor)) === undefined) throw error
+      throw new StateError('ELOCKED', 'another restore of this store is at work', { cause: error })
     }
-    await removeAll(disk, newHome)
   }
 
-  async #make(abandoned: Mark | undefined): Promise<Amendment> {
-    const { disk, entropy, clock } = this.#world
-    const { home, newHome, newAnchor, base, anchor: anchorPath } = this.#place
-    const { mark, header, storeId } = this.#backup
-    await createAnchor(disk, entropy, newAnchor, storeId, header.slots)
-    const anchor = await openAnchor(disk, newAnchor)
-    this.#closing.push(() => anchor.close())
+  /** What an earlier one left, which was cut short. @throws DiskError `locked`: it is still at work */
+  async #clearAway(): Promise<void> {
+    const { disk } = this.#world
+    const { newAnchor, base } = this.#place
+    for (const name of await disk.list(base)) {
+      const path = join(base, name)
+      if (path !== newAnchor && !path.startsWith(`${newAnchor}.`)) continue
+      const lockPath = join(path, anchorNames.lock)
+      // One that was never claimed may lack its lock; one that is held is somebody's, who will find this one claimed.
+      if ((await disk.stat(lockPath)) === undefined) await removeAll(disk, path)
+      else {
+        const lock = await disk.lock(lockPath)
+        await removeAll(disk, path).finally(() => lock.release())
+      }
+    }
+  }
+
+  async #make(abandoned: Mark | undefined, anchor: Anchor): Promise<Amendment> {
+    const { disk, clock } = this.#world
+    const { home, newHome, base, anchor: anchorPath } = this.#place
+    const { mark } = this.#backup
     const amendment: Amendment = {
       abandoned: abandoned ?? mark,
       adopted: mark,
@@ -318,6 +343,7 @@ class Restore {
       by: this.#options.by,
       at: clock.now(),
     }
+    await removeAll(disk, newHome) // of one that was cut short
     await makeRestoredHome(this.#world, {
       backup: this.#backup,
       key: this.#chunksKey,
@@ -333,10 +359,9 @@ class Restore {
     return amendment
   }
 
-  async #switch(): Promise<void> {
+  async #switch(stands: boolean): Promise<void> {
     const { disk, entropy } = this.#world
     const { home, newHome, base, anchor, newAnchor, retired } = this.#place
-    const stands = (await disk.stat(anchor)) !== undefined
     if (stands) {
       await disk.rename(anchor, retired)
       await disk.syncDirectory(base) // the next name must not be durable before this one: never two that open

@@ -3,12 +3,14 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { equal } from '../../src/bytes/bytes.ts'
+import { DiskError } from '../../src/host/disk.ts'
 import { sameMark } from '../../src/mark/mark.ts'
-import { amendments } from '../../src/state/amendments.ts'
+import { amendmentPath, amendments, signAmendment } from '../../src/state/amendments.ts'
 import { openBackup, openChunksKey, readBackup } from '../../src/state/backup-file.ts'
 import { fsck } from '../../src/state/fsck.ts'
 import { openHome, readHome } from '../../src/state/home.ts'
 import { verifyBackup } from '../../src/state/restore.ts'
+import { newSigner, openSigner, signerKeysPath, signerPath } from '../../src/state/signer.ts'
 import type { Store } from '../../src/state/store.ts'
 import { backedUp, movedAside, recovery, restoredTo } from './backup-support.ts'
 import {
@@ -18,6 +20,7 @@ import {
   filesIn,
   filesWith,
   freshHome,
+  meddled,
   type Place,
   refused,
   textOf,
@@ -285,4 +288,79 @@ test('a backup is never written over anything, and a full disk leaves nothing be
   fs.writeFileSync(`${file}2.new`, 'x')
   await assert.rejects(backedUp(place, 'backup2'), coded('EINVAL', '.new'))
   assert.equal(fs.readFileSync(`${file}2.new`, 'utf8'), 'x')
+})
+
+test('fsck says when the signer is another, or an amendment is not signed by its store', async t => {
+  const place = await freshHome(t)
+  const other = newSigner(world.entropy)
+  const [signer] = other.records
+  const mark = { domain: other.storeId, number: 1, head: new Uint8Array(32) }
+  const forged = { abandoned: mark, adopted: mark, reason: 'recovery', by: 'me', at: 1 } as const
+  await withStore(place.home, async store => {
+    const { signer, keys } = await openSigner(store)
+    using _ = keys
+    const amendment = { ...forged, adopted: store.mark, abandoned: store.mark }
+    const good = await signAmendment(amendment, signer, keys)
+    const bad = Uint8Array.from(good)
+    bad[bad.length - 1] = (bad.at(-1) ?? 0) ^ 1
+    await store.commit([
+      { put: amendmentPath(1), payload: good },
+      { put: amendmentPath(2), payload: bad },
+      { put: amendmentPath(3), payload: await signAmendment(forged, signer, keys) },
+    ])
+  })
+  const told = async () => {
+    const { findings, outcome } = await fsck(world, place.home, { repair: false })
+    return {
+      outcome,
+      paths: findings.flatMap(({ code, path }) => (code === 'fsck/OWN_RECORD' ? [path] : [])).sort(),
+    }
+  }
+  assert.deepEqual(await told(), {
+    outcome: 'unrecoverable',
+    paths: ['/pawl/amendment/2', '/pawl/amendment/3'],
+  })
+  await withStore(place.home, store =>
+    store.commit([{ put: signerPath, payload: signer?.payload ?? bytesOf('') }]),
+  )
+  assert.deepEqual(
+    (await told()).paths.filter(path => path?.startsWith('/pawl/signer')),
+    [signerPath, signerKeysPath],
+  )
+})
+
+test('a full disk: neither a backup nor a restore leaves anything behind, and the old home still opens', async t => {
+  const place = await filled(t)
+  const full = (when: (path: string) => boolean) =>
+    meddled(async (call, proceed) => {
+      if (call.kind === 'write' && when(call.path)) throw new DiskError('full', 'no space left')
+      await proceed()
+    })
+  const noBackup = full(path => path.endsWith('backup.new'))
+  await assert.rejects(backedUp(place, 'backup', { ...world, disk: noBackup }), coded('ENOSPC'))
+  assert.deepEqual(fs.readdirSync(place.root).sort(), ['anchors', 'home'])
+  const file = await backedUp(place)
+  const old = movedAside(place)
+  for (const part of ['/key', '/slots', '.seg', 'home.cbor', '.restoring/mark']) {
+    const disk = full(path => path.includes('.restoring/') && path.endsWith(part))
+    await assert.rejects(restoredTo(place, { file }, { ...world, disk }), coded('ENOSPC'), part)
+    assert.deepEqual(fs.readdirSync(place.root).sort(), ['anchors', 'backup', 'home.old'], part)
+    assert.equal(fs.readdirSync(place.base).length, 1, part)
+    await withStore(old, async store => assert.ok(store.has('/state/k')))
+  }
+})
+
+test('two restores of one store at once: one is told that the other is at work, or that a home stands', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  for (const anchor of ['stands', 'lost'] as const) {
+    if (anchor === 'lost') fs.rmSync(place.anchor, { recursive: true })
+    fs.rmSync(place.home, { recursive: true })
+    const both = await Promise.allSettled([restoredTo(place, { file }), restoredTo(place, { file })])
+    const failed = both.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason] : []))
+    assert.equal(failed.length, 1, anchor)
+    assert.match(String(failed[0]), /held by|at work|stands|has just put/, anchor)
+    await withStore(place.home, async store => assert.ok(store.has('/state/k')))
+    assert.equal(fs.readdirSync(place.base).length, 1)
+  }
 })
