@@ -168,16 +168,12 @@ class Restore {
 
   async run(): Promise<Restored | undefined> {
     const { disk } = this.#world
-    const { anchor, retired, base } = this.#place
+    const { anchor, retired, base: anchorBase } = this.#place
     await this.#refuseHome()
-    await this.#options.admit?.({ config: this.#contents.config, anchorBase: base })
+    await this.#options.admit?.({ config: this.#contents.config, anchorBase })
     await this.#refuseElsewhere()
     const isThere = async (path: string) => (await disk.stat(path)) !== undefined
-    if (!(await isThere(anchor)) && (await isThere(retired))) {
-      // Cut short between two renames: nothing of it was given up yet.
-      await disk.rename(retired, anchor)
-      await disk.syncDirectory(base)
-    }
+    if (!(await isThere(anchor)) && (await isThere(retired))) await this.#putBack()
     const stands = await isThere(anchor)
     const abandoned = stands ? await this.#holdStanding() : undefined
     if (stands) {
@@ -199,6 +195,20 @@ class Restore {
       throw new StateError('EINVAL', `a home stands at ${home}: move it aside, or name another place`)
     if ((await disk.list(home)).length > 0)
       throw new StateError('EINVAL', `${home} is not an empty directory`)
+  }
+
+  /** Cut short between two renames: nothing of it was given up yet. @throws DiskError `locked`: it is still at work */
+  async #putBack(): Promise<void> {
+    const { disk } = this.#world
+    const { anchor, retired, base } = this.#place
+    const lockPath = join(retired, anchorNames.lock)
+    const lock = (await disk.stat(lockPath)) === undefined ? undefined : await disk.lock(lockPath)
+    try {
+      await disk.rename(retired, anchor)
+      await disk.syncDirectory(base)
+    } finally {
+      await lock?.release()
+    }
   }
 
   /** Where the anchor lay there may be one still: then the old home would open beside the new one. */
@@ -274,7 +284,7 @@ class Restore {
   async #restore(stands: boolean, abandoned: Mark | undefined): Promise<Restored> {
     const { disk } = this.#world
     const { home, newHome, anchor, newAnchor } = this.#place
-    const claimed = await this.#claim()
+    const claimed = await this.#claim(stands)
     let amendment: Amendment
     try {
       // While it was being claimed another one may have come to its end: what that made is not given up unasked.
@@ -296,11 +306,11 @@ class Restore {
    * A new anchor, whole, under the name that says that a restore is at work, its lock held until all is done. Only who
    * holds that touches what has such a name.
    */
-  async #claim(): Promise<Anchor> {
+  async #claim(stands: boolean): Promise<Anchor> {
     const { disk, entropy } = this.#world
-    const { newAnchor } = this.#place
+    const { anchor: standing, newAnchor } = this.#place
     const { storeId, header } = this.#backup
-    await this.#clearAway()
+    if ((await disk.stat(newAnchor)) !== undefined) await this.#clearAway(newAnchor) // of one that was cut short
     const unclaimed = `${newAnchor}.${hex(entropy.bytes(4))}`
     try {
       await createAnchor(disk, entropy, unclaimed, storeId, header.slots)
@@ -310,31 +320,24 @@ class Restore {
       return { ...anchor, path: newAnchor }
     } catch (error) {
       await removeAll(disk, unclaimed).catch(() => {})
-      if ((await disk.stat(newAnchor)) === undefined) throw error
+      const isThere = async (path: string) => (await disk.stat(path)) !== undefined
+      if (!(await isThere(newAnchor)) && (await isThere(standing)) === stands) throw error
       throw new StateError('ELOCKED', 'another restore of this store is at work', { cause: error })
     }
   }
 
-  /** What an earlier one left, which was cut short. @throws DiskError `locked`: it is still at work */
-  async #clearAway(): Promise<void> {
+  /** An anchor that was never used. @throws DiskError `locked`: somebody is at work with it */
+  async #clearAway(path: string): Promise<void> {
     const { disk } = this.#world
-    const { newAnchor, base } = this.#place
-    for (const name of await disk.list(base)) {
-      const path = join(base, name)
-      if (path !== newAnchor && !path.startsWith(`${newAnchor}.`)) continue
-      const lockPath = join(path, anchorNames.lock)
-      // One that was never claimed may lack its lock; one that is held is somebody's, who will find this one claimed.
-      if ((await disk.stat(lockPath)) === undefined) await removeAll(disk, path)
-      else {
-        const lock = await disk.lock(lockPath)
-        await removeAll(disk, path).finally(() => lock.release())
-      }
-    }
+    const lockPath = join(path, anchorNames.lock)
+    if ((await disk.stat(lockPath)) === undefined) return removeAll(disk, path)
+    const lock = await disk.lock(lockPath)
+    await removeAll(disk, path).finally(() => lock.release())
   }
 
   async #make(abandoned: Mark | undefined, anchor: Anchor): Promise<Amendment> {
     const { disk, clock } = this.#world
-    const { home, newHome, base, anchor: anchorPath } = this.#place
+    const { home, newHome, newAnchor, base, anchor: anchorPath } = this.#place
     const { mark } = this.#backup
     const amendment: Amendment = {
       abandoned: abandoned ?? mark,
@@ -342,6 +345,11 @@ class Restore {
       reason: abandoned === undefined ? 'keeper-lost' : 'recovery',
       by: this.#options.by,
       at: clock.now(),
+    }
+    for (const name of await disk.list(base)) {
+      const path = join(base, name)
+      // One that is held is somebody's who will not get the name; one that is going away is, too.
+      if (path.startsWith(`${newAnchor}.`)) await this.#clearAway(path).catch(() => {})
     }
     await removeAll(disk, newHome) // of one that was cut short
     await makeRestoredHome(this.#world, {

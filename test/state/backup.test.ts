@@ -341,8 +341,8 @@ test('a full disk: neither a backup nor a restore leaves anything behind, and th
   assert.deepEqual(fs.readdirSync(place.root).sort(), ['anchors', 'home'])
   const file = await backedUp(place)
   const old = movedAside(place)
-  for (const part of ['/key', '/slots', '.seg', 'home.cbor', '.restoring/mark']) {
-    const disk = full(path => path.includes('.restoring/') && path.endsWith(part))
+  for (const part of ['/key', '/slots', '.seg', 'home.cbor', '/mark', '.restoring/mark']) {
+    const disk = full(path => path.includes('.restoring') && path.endsWith(part))
     await assert.rejects(restoredTo(place, { file }, { ...world, disk }), coded('ENOSPC'), part)
     assert.deepEqual(fs.readdirSync(place.root).sort(), ['anchors', 'backup', 'home.old'], part)
     assert.equal(fs.readdirSync(place.base).length, 1, part)

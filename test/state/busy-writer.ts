@@ -1,5 +1,5 @@
 /**
- * Commits batches without end, compacts, makes and shreds scopes: what a backup is taken beside. Prints the generation
+ * Commits batches without end, compacts, rotates keys, makes and shreds scopes: what a backup is taken beside. Prints the generation
  * of each batch and its number, once it is acknowledged. `node busy-writer.ts HOME`; ends when its input does.
  */
 import { pathToFileURL } from 'node:url'
@@ -16,13 +16,15 @@ export type Told = (generation: number, batch: number) => void
 
 /** What a batch puts: its number in each, whole or absent. `extra` is put by every second batch, else deleted. */
 export async function writeBusily(store: Store, isOver: () => boolean, told: Told): Promise<void> {
-  let compacting: Promise<void> | undefined
+  let upkeep: Promise<void> | undefined
   for (let batch = 1; !isOver(); batch++) {
     const payload = Buffer.concat([bytesOf(`${batch} `), world.entropy.bytes(padded)])
     const puts = [...parts, `/state/turn/${batch % turns}`].map(put => ({ put, payload }))
     const extra = batch % 2 === 0 ? { put: '/state/extra', payload } : { delete: '/state/extra' }
     told(await store.commit([...puts, extra]), batch)
-    if (batch % 10 === 0) compacting ??= store.compact().finally(() => (compacting = undefined))
+    if (batch % 10 === 0 && upkeep === undefined) {
+      upkeep = (batch % 20 === 0 ? store.rotate() : store.compact()).finally(() => (upkeep = undefined))
+    }
     if (batch % 7 === 0) {
       await store.makeScope('passing')
       await store.commit([
@@ -31,7 +33,7 @@ export async function writeBusily(store: Store, isOver: () => boolean, told: Tol
       await store.shred('passing')
     }
   }
-  await compacting
+  await upkeep
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
