@@ -11,15 +11,8 @@ import { realName, realPath } from '../node/path.ts'
 import { type Exposure, findExposure, quoted } from '../node/permissions.ts'
 import { listPeers, type Peer } from '../session/peers.ts'
 import { StateError } from '../state/error.ts'
-import {
-  homeExists,
-  locate,
-  type OpenOptions,
-  openHome,
-  type Reader,
-  readHome,
-  type World,
-} from '../state/home.ts'
+import { homeExists, locate, type OpenOptions, openHome, type World } from '../state/home.ts'
+import { type Reader, readHome } from '../state/reader.ts'
 import type { Store } from '../state/store.ts'
 import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
 

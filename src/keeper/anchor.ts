@@ -81,12 +81,26 @@ export async function openAnchorToRead(
   storeId: Uint8Array,
 ): Promise<{ readonly storeKeys: StoreKeys; readonly slots: Slots; readonly mark: Mark }> {
   const storeKeys = await readStoreKeys(disk, path)
-  const markKeys = markKeysOf(storeKeys)
   try {
-    const mark = await readMarkFile(disk, join(path, anchorNames.mark), markKeys, storeId)
+    const mark = await readMark(disk, path, storeKeys, storeId)
     return { storeKeys, slots: await Slots.open(disk, join(path, anchorNames.slots), 'read'), mark }
   } catch (error) {
     await storeKeys.close()
+    throw missingIsDamage(error)
+  }
+}
+
+/** What the mark file says now. @throws MarkError EINTEGRITY */
+export async function readMark(
+  disk: Disk,
+  path: string,
+  storeKeys: StoreKeys,
+  storeId: Uint8Array,
+): Promise<Mark> {
+  const markKeys = markKeysOf(storeKeys)
+  try {
+    return await readMarkFile(disk, join(path, anchorNames.mark), markKeys, storeId)
+  } catch (error) {
     throw missingIsDamage(error)
   } finally {
     for (const key of markKeys) key[Symbol.dispose]()

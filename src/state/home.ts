@@ -1,12 +1,11 @@
 import { hex } from '../bytes/bytes.ts'
-import { type Frontier, type Rooted, rooted } from '../bytes/merkle.ts'
+import { type Rooted, rooted } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
-import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import { type Disk, DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
-import { join, markKeyOf, openAnchor, openAnchorToRead, openFileKeeper } from '../keeper/anchor.ts'
+import { join, markKeyOf, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
 import { NoKeeper } from '../keeper/none.ts'
 import type { StoreKeys } from '../keeper/store-keys.ts'
 import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
@@ -14,14 +13,14 @@ import { type AuditSink, AuditTrail } from './audit-trail.ts'
 import type { Placed, ScopeKey } from './block.ts'
 import { type Budgets, tightened } from './budget.ts'
 import { Committer } from './committer.ts'
-import { type Config, configPath, decodeConfig } from './config.ts'
+import { configPath, decodeConfig } from './config.ts'
 import { StateError, stateError } from './error.ts'
 import { decodeHomeFile, homeFileName } from './home-file.ts'
 import { decodeJournalStart, Journal } from './journal.ts'
 import { JournalKeys } from './journal-keys.ts'
 import { journalPath } from './path.ts'
-import { type Found, Records } from './records.ts'
-import { inFlightMax, type Replayed, replay, type Visit } from './replay.ts'
+import { Records } from './records.ts'
+import { inFlightMax, type Replayed, replay } from './replay.ts'
 import { decodeScope, defaultScope, type Scope, Scopes, scopePrefix } from './scopes.ts'
 import { SegmentFiles } from './segment.ts'
 import { Store } from './store.ts'
@@ -130,7 +129,10 @@ export async function openHome(
 }
 
 /** What was opened so far, closed newest first: all of it, whatever goes wrong on the way, so that the lock is free. */
-function closers(): { readonly closing: (() => Promise<void>)[]; readonly release: () => Promise<void> } {
+export function closers(): {
+  readonly closing: (() => Promise<void>)[]
+  readonly release: () => Promise<void>
+} {
   const closing: (() => Promise<void>)[] = []
   return {
     closing,
@@ -142,143 +144,7 @@ function closers(): { readonly closing: (() => Promise<void>)[]; readonly releas
   }
 }
 
-/** A look at a home that another process may be writing: up to its mark, and nothing is judged beyond. */
-export type Reader = {
-  readonly mark: Mark
-  readonly config: Config
-  get(path: string): Promise<Found>
-  getSecret(path: string): Promise<Secret>
-  list(prefix: string): string[]
-  close(): Promise<void>
-}
-
-/**
- * What a writer gives up or destroys while it is looked at is looked for again: then the reader stands at a later mark.
- * @throws StateError as {@link openHome}, but for ELOCKED
- */
-export async function readHome(world: World, home: string, anchorBase?: string): Promise<Reader> {
-  const now = () => sighting(world.disk, home, anchorBase)
-  let seen = await lookTwice(world, home, anchorBase)
-  const read = async <T>(from: (reader: Reader) => Promise<T>): Promise<T> => {
-    const tried = seen
-    try {
-      return await from(tried.reader)
-    } catch (error) {
-      if (tried === seen) {
-        if (!(error instanceof StateError && error.code === 'EINTEGRITY')) throw error
-        if (tried.sighting === (await now())) throw error
-        seen = await lookTwice(world, home, anchorBase)
-        await tried.reader.close().catch(() => {})
-      }
-      return from(seen.reader)
-    }
-  }
-  return {
-    get mark() {
-      return seen.reader.mark
-    },
-    config: seen.reader.config,
-    get: path => read(reader => reader.get(path)),
-    getSecret: path => read(reader => reader.getSecret(path)),
-    list: prefix => seen.reader.list(prefix),
-    close: () => seen.reader.close(),
-  }
-}
-
-/** A writer that opens may give up a segment while it is being looked at: only what stands still is damaged. */
-async function lookTwice(
-  world: World,
-  home: string,
-  anchorBase: string | undefined,
-): Promise<{ readonly reader: Reader; readonly sighting: string }> {
-  for (let left = 3; ; left--) {
-    const before = await sighting(world.disk, home, anchorBase)
-    try {
-      return { reader: await look(world, home, anchorBase), sighting: before }
-    } catch (error) {
-      const still = before === (await sighting(world.disk, home, anchorBase))
-      if (still || left === 1) throw stateError(error)
-    }
-  }
-}
-
-/** Changes with every group that a writer marks and with every segment. */
-export async function sighting(disk: Disk, home: string, anchorBase: string | undefined): Promise<string> {
-  try {
-    const { storeId, anchorPath } = await locate(disk, home, anchorBase)
-    const anchor = await openAnchorToRead(disk, anchorPath, storeId)
-    const { numbers } = anchor.storeKeys
-    await anchor.storeKeys.close()
-    await anchor.slots.close()
-    return [describeMark(anchor.mark), ...numbers, ...(await disk.list(join(home, journalName)))].join(' ')
-  } catch {
-    return 'nothing to be seen'
-  }
-}
-
-/** A reader and what it stands on. */
-export type Look = Reader & {
-  readonly storeId: Uint8Array
-  readonly anchorPath: string
-  readonly tree: Frontier
-  readonly slots: number
-  readonly records: Records
-  readonly scopes: Scopes
-  readonly source: SegmentFiles
-}
-
-/** One look, which fails where a writer takes something away meanwhile. @throws StateError, DiskError, BytesError */
-export async function look(world: World, home: string, anchorBase: string | undefined): Promise<Look> {
-  const { disk } = world
-  const { closing, release } = closers()
-  try {
-    const { storeId, anchorPath } = await locate(disk, home, anchorBase)
-    const anchor = await missingAnchor(anchorPath, () => openAnchorToRead(disk, anchorPath, storeId))
-    closing.push(() => anchor.storeKeys.close())
-    closing.push(() => anchor.slots.close())
-    const scopes = new Scopes(anchor.storeKeys, anchor.slots)
-    closing.push(async () => scopes.dispose())
-    const directory = join(home, journalName)
-    const source = new SegmentFiles(disk, directory)
-    closing.push(() => source.close())
-    const records = recordsOf(source, scopes)
-    const upTo = anchor.mark.number === 0 ? undefined : anchor.mark.number
-    const keys = new JournalKeys(anchor.storeKeys, storeId)
-    closing.push(async () => keys.dispose())
-    const visit: Visit = (header, placed, at) => records.apply(header.generation, placed, at)
-    const replayed = await replay(disk, directory, keys, anchor.mark, visit, upTo)
-    await journalStart(records, replayed)
-    const config = decodeConfig((await records.get(configPath)).payload)
-    if (config.keeper === 'file') refuseRollback(replayed, anchor.mark)
-    const misfits = await loadScopes(records, scopes)
-    if (misfits.length > 0) {
-      // A slot is overwritten only after a group has said so. If there is one beyond what was read, they are going.
-      const now = await replay(disk, directory, keys, anchor.mark, () => {})
-      if (now.tree.size === replayed.tree.size) refuseMisfits(misfits)
-      for (const scope of misfits) records.forget(scope.id)
-    }
-    return {
-      mark: markOf(storeId, rooted(sha256, replayed.tree)),
-      config,
-      storeId,
-      anchorPath,
-      tree: replayed.tree,
-      slots: anchor.slots.count,
-      records,
-      scopes,
-      source,
-      get: path => records.get(path),
-      getSecret: path => records.getSecret(path),
-      list: prefix => records.list(prefix),
-      close: release,
-    }
-  } catch (error) {
-    await release().catch(() => {})
-    throw error
-  }
-}
-
-function recordsOf(source: SegmentFiles, scopes: Scopes): Records {
+export function recordsOf(source: SegmentFiles, scopes: Scopes): Records {
   return new Records({
     read: (at, length) => source.read(at, length),
     scopeKey: scope => scopes.openingKey(scope),
@@ -286,7 +152,7 @@ function recordsOf(source: SegmentFiles, scopes: Scopes): Records {
 }
 
 /** Where the journal begins; what lies before it is left over from a compaction. @throws StateError EINTEGRITY */
-async function journalStart(records: Records, { segments }: Replayed): Promise<number> {
+export async function journalStart(records: Records, { segments }: Replayed): Promise<number> {
   const start = records.has(journalPath) ? decodeJournalStart((await records.get(journalPath)).payload) : 0
   if (!segments.some(({ header, length }) => length !== undefined && header.before.size === start))
     throw new StateError('EINTEGRITY', `the journal begins at group ${start + 1}, but no segment does`)
@@ -294,7 +160,7 @@ async function journalStart(records: Records, { segments }: Replayed): Promise<n
 }
 
 /** Takes the scopes in, drops the records of dead ones, and answers whose slot is not what the journal says. */
-async function loadScopes(records: Records, scopes: Scopes): Promise<readonly Scope[]> {
+export async function loadScopes(records: Records, scopes: Scopes): Promise<readonly Scope[]> {
   for (const path of records.list(scopePrefix)) scopes.set(decodeScope((await records.get(path)).payload))
   records.keep(scope => scopes.isReadable(scope))
   return scopes.misfits()
@@ -321,7 +187,7 @@ async function defaultKey(scopes: Scopes): Promise<() => ScopeKey> {
   }
 }
 
-function refuseMisfits([first]: readonly Scope[]): void {
+export function refuseMisfits([first]: readonly Scope[]): void {
   if (first !== undefined)
     throw new StateError(
       'EINTEGRITY',
@@ -329,7 +195,7 @@ function refuseMisfits([first]: readonly Scope[]): void {
     )
 }
 
-function refuseRollback(replayed: Replayed, mark: Mark): void {
+export function refuseRollback(replayed: Replayed, mark: Mark): void {
   const { tree, confirmed, rootAtMark } = replayed
   const verdict = judgeOpen({ mark, size: tree.size, confirmed, rootAtMark })
   if (verdict === 'go on') return
@@ -366,7 +232,7 @@ async function homeFile(disk: Disk, home: string): Promise<ReturnType<typeof dec
   }
 }
 
-async function missingAnchor<T>(path: string, open: () => Promise<T>): Promise<T> {
+export async function missingAnchor<T>(path: string, open: () => Promise<T>): Promise<T> {
   try {
     return await open()
   } catch (error) {

@@ -12,7 +12,7 @@ export { type Envelope, type Meta, verify, wrap } from './envelope.ts'
 export { type Outcome, type StateCode, StateError } from './error.ts'
 export type { Figures } from './figures.ts'
 export type { PastChange } from './history.ts'
-export { homeExists, openHome, type Reader, readHome, type World } from './home.ts'
+export { homeExists, openHome, type World } from './home.ts'
 export { limits } from './limits.ts'
 export {
   type Denial,
@@ -25,6 +25,7 @@ export {
 } from './policy.ts'
 export { parsePolicy } from './policy-file.ts'
 export { type Adopted, adoptPolicy, storedPolicy } from './policy-record.ts'
+export { type Reader, readHome } from './reader.ts'
 export type { Found } from './records.ts'
 export {
   makeRecoveryKey,

@@ -22,6 +22,8 @@ export type Replayed = {
   readonly tree: Frontier
   /** The highest number that any group names as confirmed by the keeper. */
   readonly confirmed: number
+  /** The same of the groups behind `upTo`, which are not judged; 0 without any. */
+  readonly confirmedLater: number
   /** The number of the newest store key that anything is under. */
   readonly storeKey: number
   /** The root over the first `mark.number` groups, if there are as many. */
@@ -77,8 +79,17 @@ export async function replay(
   let tree: Frontier = inUse[0]?.before ?? emptyFrontier
   let rootAtMark = mark.number === tree.size ? root(sha256, tree) : undefined
   const lengths = new Map<number, number>()
+  let confirmedLater = 0
+  const heard = (bytes: Uint8Array, offset: number) => {
+    for (const { header } of laterGroups(bytes, offset - limits.sectorBytes, keys, upTo))
+      confirmedLater = Math.max(confirmedLater, header.confirmed)
+  }
   for (const [at, header] of inUse.entries()) {
     const next = inUse[at + 1]
+    if (at > 0 && tree.size >= upTo) {
+      heard(await readSegment(disk, segmentPath(directory, header.number)), segmentHeaderBytes)
+      continue
+    }
     if (!sameTree(header.before, tree))
       throw new StateError('EINTEGRITY', `segment ${header.number} does not follow the one before it`)
     const bytes = await readSegment(disk, segmentPath(directory, header.number))
@@ -105,8 +116,8 @@ export async function replay(
     }
     if (next !== undefined && tree.size < next.before.size && tree.size < upTo)
       throw new StateError('EINTEGRITY', `group ${tree.size + 1} in segment ${header.number} is damaged`)
-    if (tree.size >= upTo) break
-    if (next === undefined) {
+    if (tree.size >= upTo) heard(bytes, offset)
+    else if (next === undefined) {
       const clean = isZero(bytes.subarray(offset))
       end = { segment: header.number, offset, clean, length: bytes.length }
       refuseLoss(bytes, offset, keys, tree.size, Math.max(confirmed, mark.number))
@@ -114,7 +125,7 @@ export async function replay(
   }
   const segments = files.map(header => ({ header, length: lengths.get(header.number) }))
   for (const header of files) storeKey = Math.max(storeKey, header.storeKey)
-  return { tree, confirmed, storeKey, rootAtMark, segments, end, newest }
+  return { tree, confirmed, confirmedLater, storeKey, rootAtMark, segments, end, newest }
 }
 
 /**

@@ -1,8 +1,7 @@
 import { hex } from '../bytes/bytes.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Disk } from '../host/disk.ts'
-import { type Anchor, anchorNames, createAnchor, join, markKeysOf, openAnchor } from '../keeper/anchor.ts'
-import { readMarkFile } from '../keeper/mark-file.ts'
+import { type Anchor, anchorNames, createAnchor, join, openAnchor, readMark } from '../keeper/anchor.ts'
 import { destroyAnchor } from '../keeper/retire.ts'
 import type { Amendment } from '../mark/amendment.ts'
 import { type Mark, MarkError, sameMark } from '../mark/mark.ts'
@@ -12,7 +11,8 @@ import { type OpenBackup, openBackup, openChunksKey } from './backup-file.ts'
 import type { Config } from './config.ts'
 import { removeAll } from './create.ts'
 import { StateError, stateError } from './error.ts'
-import { homeExists, look, parentOf, type World } from './home.ts'
+import { homeExists, parentOf, type World } from './home.ts'
+import { look } from './reader.ts'
 import type { RecoveryKey } from './recovery-key.ts'
 import { makeRestoredHome } from './restored-home.ts'
 
@@ -233,12 +233,7 @@ class Restore {
     try {
       const anchor = await openAnchor(disk, path)
       this.#closing.push(() => anchor.close())
-      const { storeId } = this.#backup
-      const markKeys = markKeysOf(anchor.storeKeys)
-      const reading = readMarkFile(disk, join(path, anchorNames.mark), markKeys, storeId)
-      const mark = await reading.finally(() => {
-        for (const key of markKeys) key[Symbol.dispose]()
-      })
+      const mark = await readMark(disk, path, anchor.storeKeys, this.#backup.storeId)
       return mark.number === 0 ? undefined : mark
     } catch (error) {
       if (!(error instanceof MarkError)) throw error

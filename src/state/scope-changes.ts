@@ -71,9 +71,8 @@ export class ScopeChanges {
         // What a dead record says of its slot does not hold from now on.
         const dead = scopes.all().find(scope => scope.slot === slot)
         if (dead !== undefined) await this.#commit([{ ...dead, state: 'shredding' }])
-        await scopes.overwriteSlot(slot, entropy.bytes(32))
-        const [id, check] = [entropy.bytes(16), await scopes.slotCheck(slot)]
-        const successor: Scope = { ...old, id, slot, check }
+        const check = await scopes.overwriteSlot(slot, entropy.bytes(32))
+        const successor: Scope = { ...old, id: entropy.bytes(16), slot, check }
         await scopes.key(successor) // at hand from the instant that it is put into
         changes.push({ ...old, state: 'retiring' }, successor)
       }
@@ -125,8 +124,8 @@ export class ScopeChanges {
   async #finish(scope: Scope): Promise<void> {
     const { scopes, entropy, records } = this.#parts
     records.forget(scope.id)
-    await scopes.overwriteSlot(scope.slot, entropy.bytes(32))
-    await this.#commit([{ ...scope, state: 'dead', check: await scopes.slotCheck(scope.slot) }])
+    const check = await scopes.overwriteSlot(scope.slot, entropy.bytes(32))
+    await this.#commit([{ ...scope, state: 'dead', check }])
   }
 
   async #commit(changes: readonly Scope[]): Promise<void> {

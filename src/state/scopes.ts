@@ -90,6 +90,8 @@ export class Scopes {
       const state = this.#bySlot.get(slot)?.state ?? 'dead'
       if (state !== 'dead' || taken.includes(slot)) continue
       const check = await this.slotCheck(slot)
+      // A disk that misreads once would make a record of it that no later look agrees with.
+      if (!equalSecrets(check, await this.slotCheck(slot))) throw misread(slot)
       return { name, id: entropy.bytes(16), slot, state: 'live', check, recoverable }
     }
     throw new StateError('ENOSPC', `all ${this.#slots.count} key slots of the anchor are in use`)
@@ -145,11 +147,11 @@ export class Scopes {
     return found
   }
 
-  /** What a scope is sealed with. */
-  async key({ slot, id }: Place): Promise<ScopeKey> {
+  /** What a scope is sealed with; one that is not known yet is held against the check it has here. */
+  async key({ slot, id, check }: Place & { readonly check?: Uint8Array }): Promise<ScopeKey> {
     for (;;) {
       const number = this.#storeKeys.current
-      const key = await this.#derived({ slot, id }, number)
+      const key = await this.#derived({ slot, id }, number, check)
       if (number !== this.#storeKeys.current) continue
       const known = this.keyAtHand({ slot, id })
       if (known !== undefined) return known
@@ -193,15 +195,16 @@ export class Scopes {
       }
   }
 
-  async overwriteSlot(slot: number, fresh: Uint8Array): Promise<void> {
+  /** Answers with the check of what lies there then. */
+  async overwriteSlot(slot: number, fresh: Uint8Array): Promise<Uint8Array> {
+    const check = checkOf(slot, fresh)
     await this.#slots.overwrite(slot, fresh)
+    return check
   }
 
-  /** Commits to what lies in a slot: 32 random bytes, so it tells nothing of them. */
   async slotCheck(slot: number): Promise<Uint8Array> {
     using secret = await this.#slots.read(slot)
-    const place = new Writer(8).u32(slot).done()
-    return hmacSha256(secret.bytes, utf8('pawl v1 slot check'), place)
+    return checkOf(slot, secret.bytes)
   }
 
   dispose(): void {
@@ -215,18 +218,20 @@ export class Scopes {
     return scope !== undefined && equal(scope.id, id) ? scope : undefined
   }
 
-  #derived(place: Place, storeKey: number): Promise<Secret> {
+  #derived(place: Place, storeKey: number, check?: Uint8Array): Promise<Secret> {
     const name = `${place.slot}/${storeKey}`
     const known = this.#known.get(name)
     if (known !== undefined && equal(known.id, place.id)) return known.key
-    const made: KnownKey = { id: place.id, key: this.#derive(place, storeKey) }
+    const made: KnownKey = { id: place.id, key: this.#derive(place, storeKey, check) }
     this.#known.set(name, made)
     made.key.catch(() => this.#known.get(name) === made && this.#known.delete(name))
     return made.key
   }
 
-  async #derive({ slot, id }: Place, number: number): Promise<Secret> {
+  async #derive({ slot, id }: Place, number: number, check?: Uint8Array): Promise<Secret> {
     using secret = await this.#slots.read(slot)
+    const expected = check ?? this.of({ slot, id })?.check
+    if (expected !== undefined && !equalSecrets(expected, checkOf(slot, secret.bytes))) throw misread(slot)
     const storeKey = this.#storeKeys.get(number)
     if (storeKey === undefined)
       throw new StateError('EINTEGRITY', `sealed under store key ${number}, which the anchor does not have`)
@@ -242,6 +247,15 @@ export class Scopes {
         this.#known.delete(name)
       }
   }
+}
+
+/** Commits to what lies in a slot: 32 random bytes, so it tells nothing of them. */
+function checkOf(slot: number, secret: Uint8Array): Uint8Array {
+  return hmacSha256(secret, utf8('pawl v1 slot check'), new Writer(8).u32(slot).done())
+}
+
+function misread(slot: number): StateError {
+  return new StateError('EINTEGRITY', `key slot ${slot} does not read as it did`)
 }
 
 function wipe(key: Promise<Secret>): void {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { readHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
+import { readHome } from '../../src/state/reader.ts'
 import type { Store } from '../../src/state/store.ts'
 import {
   bytesOf,

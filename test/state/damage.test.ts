@@ -4,8 +4,9 @@ import fs from 'node:fs'
 import { basename, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { StateCode } from '../../src/state/error.ts'
-import { openHome, readHome } from '../../src/state/home.ts'
+import { openHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
+import { readHome } from '../../src/state/reader.ts'
 import {
   bytesOf,
   coded,

@@ -1,6 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { StateError } from '../../src/state/error.ts'
-import { openHome, readHome } from '../../src/state/home.ts'
+import { openHome } from '../../src/state/home.ts'
+import { readHome } from '../../src/state/reader.ts'
 import type { Store } from '../../src/state/store.ts'
 import { SimulatedDisk } from '../simulator/disk.ts'
 import { SeededEntropy } from '../simulator/entropy.ts'

@@ -364,3 +364,63 @@ test('after a group that was not written no segment is begun behind it', async t
     assert.deepEqual(await contents(store), { '/state/first': 'first', '/state/kept': 'kept' }),
   )
 })
+
+test('a slot that is misread once makes nothing that is never opened again', async t => {
+  const { home } = await freshHome(t)
+  await withStore(home, async store => {
+    await store.makeScope('apart')
+    await store.commit([{ put: '/state/a', payload: bytesOf('a'), scope: 'apart' }])
+  })
+  let misread = 0
+  const disk: Disk = {
+    ...meddled((_, proceed) => proceed()),
+    async open(path, options) {
+      const file = await realDisk.open(path, options)
+      if (!path.endsWith('/slots')) return file
+      return {
+        read: async (into, position) => {
+          const length = await file.read(into, position)
+          if (misread > 0 && --misread === 0) into[0] = (into[0] ?? 0) ^ 1
+          return length
+        },
+        write: (bytes, position) => file.write(bytes, position),
+        truncate: length => file.truncate(length),
+        sync: () => file.sync(),
+        stat: () => file.stat(),
+        close: () => file.close(),
+      }
+    },
+  }
+  let acknowledged = 'a'
+  let refused = 0
+  const attempt = async (act: () => Promise<unknown>) => {
+    for (let at = 1; at <= 4; at++) {
+      misread = at
+      await act().catch(error => {
+        coded('EINTEGRITY')(error)
+        refused++
+      })
+      misread = 0
+    }
+  }
+  for (const round of [1, 2]) {
+    await withStore(
+      home,
+      async store => {
+        await attempt(async () => {
+          const value = `${round}`
+          await store.commit([{ put: '/state/a', payload: bytesOf(value), scope: 'apart' }])
+          acknowledged = value
+        })
+        await attempt(() => store.makeScope(`made ${round} ${misread}`))
+        await attempt(() => store.shred(`made ${round} 1`).catch(() => {}))
+        await attempt(() => store.rotate({ scopes: ['apart'] }))
+      },
+      { disk },
+    )
+    await withStore(home, async store =>
+      assert.deepEqual(await contents(store), { '/state/a': acknowledged }),
+    )
+  }
+  assert.ok(refused > 0, 'some were found')
+})

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { DiskError } from '../../src/host/disk.ts'
 import { createHome } from '../../src/state/create.ts'
-import { homeExists, openHome, readHome } from '../../src/state/home.ts'
+import { homeExists, openHome } from '../../src/state/home.ts'
+import { readHome } from '../../src/state/reader.ts'
 import {
   bytesOf,
   coded,

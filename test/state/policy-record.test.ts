@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { type CborValue, encodeCbor } from '../../src/bytes/cbor.ts'
-import { readHome } from '../../src/state/home.ts'
 import { policyPath } from '../../src/state/path.ts'
 import { parsePolicy, policyLimits } from '../../src/state/policy-file.ts'
 import { adoptPolicy, storedPolicy } from '../../src/state/policy-record.ts'
+import { readHome } from '../../src/state/reader.ts'
 import { Random } from '../simulator/random.ts'
 import { bytesOf, coded, copy, freshHome, sha256Of, withStore, world } from './support.ts'
 

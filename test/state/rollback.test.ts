@@ -5,7 +5,8 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { recordSealings } from '../../src/crypto/aead.ts'
-import { openHome, readHome } from '../../src/state/home.ts'
+import { openHome } from '../../src/state/home.ts'
+import { readHome } from '../../src/state/reader.ts'
 import { bytesOf, coded, contents, copy, freshHome, refused, withStore, world } from './support.ts'
 
 test('a home put back to any older copy is refused while the anchor stays, and the newest opens again', async t => {
@@ -88,6 +89,7 @@ test('an anchor that was put back alone is told from a store that was', async t 
   fs.writeFileSync(join(anchor, 'mark'), older)
   await assert.rejects(openHome(world, home), coded('EROLLBACK', 'the keeper went back'))
   await assert.rejects(openHome(world, home), coded('EROLLBACK', 'the keeper went back'), 'and stays refused')
+  await assert.rejects(readHome(world, home), coded('EROLLBACK', 'the keeper went back'), 'to a reader, too')
   fs.writeFileSync(join(anchor, 'mark'), newest)
   await withStore(home, async store => assert.deepEqual(await contents(store), { '/state/a': 'later 2' }))
 })
@@ -110,7 +112,10 @@ test('a mark that is behind by what may have been in flight is moved on, and no 
     assert.ok(mark !== undefined)
     fs.writeFileSync(join(anchor, 'mark'), mark)
     if (lawful) await withStore(home, async store => assert.equal(store.mark.number, 5))
-    else await assert.rejects(openHome(world, home), coded('EROLLBACK', 'the keeper went back'))
+    else {
+      await assert.rejects(readHome(world, home), coded('EROLLBACK', 'the keeper went back'))
+      await assert.rejects(openHome(world, home), coded('EROLLBACK', 'the keeper went back'))
+    }
   }
 })
 

@@ -5,8 +5,9 @@ import { type TestContext, test } from 'node:test'
 import { recordSealings } from '../../src/crypto/aead.ts'
 import { DiskError } from '../../src/host/disk.ts'
 import { fsck } from '../../src/state/fsck.ts'
-import { openHome, readHome } from '../../src/state/home.ts'
+import { openHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
+import { readHome } from '../../src/state/reader.ts'
 import type { Store } from '../../src/state/store.ts'
 import {
   bytesOf,

@@ -3,8 +3,9 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Disk, DiskError } from '../../src/host/disk.ts'
-import { openHome, readHome } from '../../src/state/home.ts'
+import { openHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
+import { readHome } from '../../src/state/reader.ts'
 import {
   bytesOf,
   type Call,

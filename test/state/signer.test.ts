@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { BytesError, equal, hex } from '../../src/bytes/bytes.ts'
 import { encodeCbor } from '../../src/bytes/cbor.ts'
-import { openHome, readHome } from '../../src/state/home.ts'
+import { openHome } from '../../src/state/home.ts'
+import { readHome } from '../../src/state/reader.ts'
 import {
   decodeSigner,
   encodeSigner,

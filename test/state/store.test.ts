@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Disk } from '../../src/host/disk.ts'
 import { realDisk } from '../../src/node/disk.ts'
-import { openHome, readHome } from '../../src/state/home.ts'
+import { openHome } from '../../src/state/home.ts'
 import { batchBytesMax } from '../../src/state/limits.ts'
 import { checkPath, checkStatePath } from '../../src/state/path.ts'
+import { readHome } from '../../src/state/reader.ts'
 import {
   bytesOf,
   coded,
