@@ -11,7 +11,7 @@ import { backedUp, recovery } from './backup-support.ts'
 import { parts, turns, writeBusily } from './busy-writer.ts'
 import { freshHome, type Place, withStore, world } from './support.ts'
 
-const backups = process.env.SLOW === '1' ? 60 : 4
+const backups = process.env.SLOW === '1' ? 30 : 4
 
 /** Of each record under `/state/` the number of the batch that put it, and the mark. */
 async function batchesIn(path: string) {

@@ -110,16 +110,21 @@ type Acks = { restored: boolean; carriedOn: number }
 type Options = {
   readonly profiles: readonly ProfileName[]
   readonly depth?: number
+  readonly budgetMs?: number
   readonly plant?: (disk: Disk) => Disk
 }
 
-async function exploreRestore(scenario: Scenario, { profiles, depth = 1, plant = disk => disk }: Options) {
+async function exploreRestore(
+  scenario: Scenario,
+  { profiles, depth = 1, budgetMs, plant = disk => disk }: Options,
+) {
   const { image, marked } = await before(scenario)
   const isKnown = scenario.anchor === 'stands' && scenario.keeper === 'file'
   const explored = await explore<Acks>({
     image,
     profiles,
     depth,
+    ...(budgetMs === undefined ? {} : { budget: { ms: budgetMs } }),
     acks: () => ({ restored: false, carriedOn: 0 }),
     async run(disk, acks) {
       await restore(plant(disk))
@@ -175,11 +180,12 @@ for (const scenario of slow ? scenarios : scenarios.slice(0, 1))
 
 if (slow)
   test('a crash of the restore that carries on from a crash', async () => {
+    // There are more states than time for them: as many as two minutes allow.
     const explored = await exploreRestore(
       { anchor: 'stands', keeper: 'file' },
-      { profiles: ['posix'], depth: 2 },
+      { profiles: ['posix'], depth: 2, budgetMs: 120_000 },
     )
-    assert.ok(explored.checks > 1000, `${explored.checks} recoveries`)
+    assert.ok(explored.checks > 300, `${explored.checks} recoveries`)
   })
 
 // ---- planted bugs: each must be found, or the suite proves nothing ----
