@@ -6,15 +6,15 @@ import { describeMark, type Mark } from '../mark/mark.ts'
 import { realDisk } from '../node/disk.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
 import { realPath } from '../node/path.ts'
-import { backupHome } from '../state/backup.ts'
-import { makeRecoveryKey, parseRecoveryKey, parseRecoveryPublicKey } from '../state/recovery-key.ts'
+import { makeRecoveryKey, parseRecoveryKey, parseRecoveryPublicKey } from '../state/backup/recovery-key.ts'
 import {
   type CheckedBackup,
   type Restored,
   type RestorePlan,
   restoreHome,
   verifyBackup,
-} from '../state/restore.ts'
+} from '../state/backup/restore.ts'
+import { backupHome } from '../state/backup/take.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import type { Ending } from './exits.ts'
 import { LookProgress } from './fsck.ts'

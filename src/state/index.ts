@@ -1,8 +1,25 @@
 /** The state store (docs/guides/library.md). */
 
 export { AllowList } from './allow-list.ts'
-export { type BackupFacts, type BackupOptions, backupHome } from './backup.ts'
-export { BackupError } from './backup-error.ts'
+export { BackupError } from './backup/error.ts'
+export {
+  makeRecoveryKey,
+  parseRecoveryKey,
+  parseRecoveryPublicKey,
+  type RecoveryKey,
+  type RecoveryPublicKey,
+  readRecoveryKey,
+  readRecoveryPublicKey,
+} from './backup/recovery-key.ts'
+export {
+  type CheckedBackup,
+  type Restored,
+  type RestoreOptions,
+  type RestorePlan,
+  restoreHome,
+  verifyBackup,
+} from './backup/restore.ts'
+export { type BackupFacts, type BackupOptions, backupHome } from './backup/take.ts'
 export { type Budgets, budgets } from './budget.ts'
 export type { Change, CommitOptions } from './change.ts'
 export { type ClientChange, StateClient } from './client.ts'
@@ -27,21 +44,4 @@ export { parsePolicy } from './policy-file.ts'
 export { type Adopted, adoptPolicy, storedPolicy } from './policy-record.ts'
 export { type Reader, readHome } from './reader.ts'
 export type { Found } from './records.ts'
-export {
-  makeRecoveryKey,
-  parseRecoveryKey,
-  parseRecoveryPublicKey,
-  type RecoveryKey,
-  type RecoveryPublicKey,
-  readRecoveryKey,
-  readRecoveryPublicKey,
-} from './recovery-key.ts'
-export {
-  type CheckedBackup,
-  type Restored,
-  type RestoreOptions,
-  type RestorePlan,
-  restoreHome,
-  verifyBackup,
-} from './restore.ts'
 export type { Store } from './store.ts'

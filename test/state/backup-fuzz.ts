@@ -5,8 +5,8 @@ import { RunningSha256 } from '../../src/crypto/hash.ts'
 import { mlkem1024x25519 } from '../../src/crypto/kem.ts'
 import { Secret } from '../../src/crypto/secret.ts'
 import type { File } from '../../src/host/disk.ts'
-import { checkBackup } from '../../src/state/backup-contents.ts'
-import { BackupError } from '../../src/state/backup-error.ts'
+import { checkBackup } from '../../src/state/backup/contents.ts'
+import { BackupError } from '../../src/state/backup/error.ts'
 import {
   BackupWriter,
   backupPurpose,
@@ -16,8 +16,8 @@ import {
   openBackup,
   openChunksKey,
   signedBytes,
-} from '../../src/state/backup-file.ts'
-import type { Item, RecordItem } from '../../src/state/backup-items.ts'
+} from '../../src/state/backup/file.ts'
+import type { Item, RecordItem } from '../../src/state/backup/items.ts'
 import { encodeConfig } from '../../src/state/config.ts'
 import { wrap } from '../../src/state/envelope.ts'
 import { StateError, stateError } from '../../src/state/error.ts'

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { makeRecoveryKey } from '../../src/state/recovery-key.ts'
+import { makeRecoveryKey } from '../../src/state/backup/recovery-key.ts'
 import { bytesOf, freshHome, withStore, world } from './support.ts'
 
 const storeMiB = 400

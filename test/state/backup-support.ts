@@ -1,9 +1,9 @@
 import fs from 'node:fs'
 import { join } from 'node:path'
-import { backupHome } from '../../src/state/backup.ts'
+import { newRecoverySecret, type RecoveryKey, recoveryKeyOf } from '../../src/state/backup/recovery-key.ts'
+import { type Restored, type RestoreOptions, restoreHome } from '../../src/state/backup/restore.ts'
+import { backupHome } from '../../src/state/backup/take.ts'
 import type { World } from '../../src/state/home.ts'
-import { newRecoverySecret, type RecoveryKey, recoveryKeyOf } from '../../src/state/recovery-key.ts'
-import { type Restored, type RestoreOptions, restoreHome } from '../../src/state/restore.ts'
 import { type Place, world } from './support.ts'
 
 export function newRecoveryKey(): RecoveryKey {

@@ -14,7 +14,7 @@ import {
   readRecoveryKey,
   readRecoveryPublicKey,
   recoveryKeyOf,
-} from '../../src/state/recovery-key.ts'
+} from '../../src/state/backup/recovery-key.ts'
 import { bytesOf, coded, meddled, scratch, textOf, world } from './support.ts'
 
 test('a recovery key is made in two files of 0600, and what is sealed to one half opens with the other', async t => {

@@ -1,8 +1,8 @@
-import { BytesError, text, utf8 } from '../bytes/bytes.ts'
-import { Reader } from '../bytes/reader.ts'
-import { Writer } from '../bytes/writer.ts'
-import { limits } from './limits.ts'
-import { isPath } from './path.ts'
+import { BytesError, text, utf8 } from '../../bytes/bytes.ts'
+import { Reader } from '../../bytes/reader.ts'
+import { Writer } from '../../bytes/writer.ts'
+import { limits } from '../limits.ts'
+import { isPath } from '../path.ts'
 
 /** docs/spec/backup.md, "Chunks": what a backup holds, in its order. Envelope and payload may be keys. */
 export type Item = PlaceItem | ScopeItem | RecordItem

@@ -1,10 +1,10 @@
-import { equal, utf8 } from '../bytes/bytes.ts'
-import { sha256 } from '../crypto/hash.ts'
-import { type KemKeyPair, mlkem1024x25519, mlkem1024x25519FromSeeds } from '../crypto/kem.ts'
-import { Secret } from '../crypto/secret.ts'
-import type { Disk, File } from '../host/disk.ts'
-import { StateError, stateError } from './error.ts'
-import { parentOf, type World } from './home.ts'
+import { equal, utf8 } from '../../bytes/bytes.ts'
+import { sha256 } from '../../crypto/hash.ts'
+import { type KemKeyPair, mlkem1024x25519, mlkem1024x25519FromSeeds } from '../../crypto/kem.ts'
+import { Secret } from '../../crypto/secret.ts'
+import type { Disk, File } from '../../host/disk.ts'
+import { StateError, stateError } from '../error.ts'
+import { parentOf, type World } from '../home.ts'
 
 /** docs/spec/backup.md, "Recovery key": what backups are sealed to. The pair that opens them, and its name. */
 export type RecoveryKey = { readonly pair: KemKeyPair; readonly id: Uint8Array }

@@ -1,10 +1,10 @@
-import type { Disk, File, OpenOptions } from '../host/disk.ts'
-import { join } from '../keeper/anchor.ts'
-import type { ScopeTag } from './block.ts'
-import { StateError, stateError } from './error.ts'
-import { journalName, type World } from './home.ts'
-import { type Look, look, sighting } from './reader.ts'
-import type { Scope } from './scopes.ts'
+import type { Disk, File, OpenOptions } from '../../host/disk.ts'
+import { join } from '../../keeper/anchor.ts'
+import type { ScopeTag } from '../block.ts'
+import { StateError, stateError } from '../error.ts'
+import { journalName, type World } from '../home.ts'
+import { type Look, look, sighting } from '../reader.ts'
+import type { Scope } from '../scopes.ts'
 
 /** A home as it stood at one mark, which nothing that a writer does from now on can disturb. */
 export type Snapshot = Look & {
