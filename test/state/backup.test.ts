@@ -262,6 +262,40 @@ test('an anchor that is held, or damaged, is not replaced', async t => {
   await withStore(old, async store => assert.ok(store.has('/state/k')))
 })
 
+test('what a restore that was cut short left of an anchor stands as one: nothing is restored elsewhere', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  const old = movedAside(place)
+  const elsewhere = join(place.root, 'elsewhere')
+  fs.mkdirSync(elsewhere)
+  for (const left of ['retired', 'restoring']) {
+    fs.renameSync(place.anchor, `${place.anchor}.${left}`)
+    await assert.rejects(
+      restoredTo(place, { file, anchorBase: elsewhere }),
+      coded('EINVAL', 'cut short'),
+      left,
+    )
+    fs.renameSync(`${place.anchor}.${left}`, place.anchor)
+  }
+  assert.deepEqual(fs.readdirSync(elsewhere), [])
+  // Nor while one comes to its end elsewhere meanwhile.
+  fs.renameSync(place.anchor, join(place.root, 'anchor'))
+  const disk = meddled(async (call, proceed) => {
+    if (call.kind === 'write' && call.path.endsWith('home.cbor'))
+      fs.renameSync(join(place.root, 'anchor'), place.anchor)
+    await proceed()
+  })
+  await assert.rejects(
+    restoredTo(place, { file, anchorBase: elsewhere }, { ...world, disk }),
+    coded('EINVAL', 'stands'),
+  )
+  assert.deepEqual(fs.readdirSync(elsewhere), [])
+  await withStore(old, async store => assert.ok(store.has('/state/k')))
+  // By another name for the same place it is the same place.
+  fs.symlinkSync(place.base, join(place.root, 'link'))
+  await restoredTo(place, { file, anchorBase: join(place.root, 'link') })
+})
+
 test('taken in the process that holds the home, a backup leaves its lock alone', async t => {
   const place = await filled(t)
   await withStore(place.home, async store => {

@@ -20,7 +20,7 @@ import { emptyImage, type Image } from '../simulator/image.ts'
 import type { ProfileName } from '../simulator/profile.ts'
 import { plantDirectory } from '../simulator/surgery.ts'
 import { publicHalf, recovery } from './backup-support.ts'
-import { bytesOf, textOf } from './support.ts'
+import { bytesOf, coded, textOf } from './support.ts'
 
 const slow = process.env.SLOW === '1'
 const total = { points: 0, images: 0, checks: 0, bugs: 0 }
@@ -37,7 +37,13 @@ function world(disk: Disk): World {
   return { disk, entropy, clock: new VirtualClock({ startMs: 1_700_000_000_000, seed: 1 }) }
 }
 
-const [home, old, file, anchorBase] = ['/disk/home', '/disk/old', '/backups/b', '/anchors']
+const [home, old, file, anchorBase, elsewhere] = [
+  '/disk/home',
+  '/disk/old',
+  '/backups/b',
+  '/anchors',
+  '/other',
+]
 
 type Scenario = { readonly anchor: 'stands' | 'lost'; readonly keeper: 'file' | 'none' }
 
@@ -48,6 +54,7 @@ async function before({ anchor, keeper }: Scenario): Promise<{ image: Image; mar
     ['/disk', 1],
     ['/anchors', 2],
     ['/backups', 3],
+    [elsewhere, 4],
   ] as const)
     image = plantDirectory(image, path, { device })
   const disk = new SimulatedDisk(image, { profile: 'posix' })
@@ -84,9 +91,9 @@ function over(disk: Disk, calls: Partial<Disk>): Disk {
   }
 }
 
-function restore(disk: Disk) {
+function restore(disk: Disk, base: string = anchorBase) {
   const confirm = async () => true
-  return restoreHome(world(disk), { file, key: recovery, home, anchorBase, by: 'test', confirm })
+  return restoreHome(world(disk), { file, key: recovery, home, anchorBase: base, by: 'test', confirm })
 }
 
 /** What the home there holds, or `undefined` where none opens. */
@@ -135,6 +142,8 @@ async function exploreRestore(
       const [first, second] = [await opened(disk, old), await opened(disk, home)]
       assert.ok(first === undefined || (second ?? unnamed) === undefined, 'two homes open')
       if (acks.restored) assert.equal(second, 'kept', 'the home that was restored is gone')
+      if (scenario.anchor === 'stands')
+        await assert.rejects(restore(disk, elsewhere), coded('EINVAL'), 'a second one is made elsewhere')
       if (second === undefined) {
         const again = await restore(plant(disk))
         assert.ok(again !== undefined)

@@ -211,19 +211,27 @@ class Restore {
     }
   }
 
-  /** Where the anchor lay there may be one still: then the old home would open beside the new one. */
+  /**
+   * Where the anchor lay there may be one still, under its name or one of those that a restore gives it: then the old
+   * home would open beside the new one, now or when that restore is carried on.
+   */
   async #refuseElsewhere(): Promise<void> {
     const { disk } = this.#world
     const { anchor } = this.#place
     const before = this.#contents.anchor
-    const stood = await disk.stat(before)
-    if (before === anchor || stood === undefined) return
-    const stands = await disk.stat(anchor)
-    if (stands !== undefined && stands.inode === stood.inode && stands.device === stood.device) return
-    throw new StateError(
-      'EINVAL',
-      `an anchor of this store stands at ${before}: restore beside it, or move it aside, so that not two homes open`,
-    )
+    if (before === anchor) return
+    for (const name of ['', '.retired', '.restoring']) {
+      const stood = await disk.stat(`${before}${name}`)
+      if (stood === undefined) continue
+      const stands = await disk.stat(`${anchor}${name}`)
+      if (stands !== undefined && stands.inode === stood.inode && stands.device === stood.device) continue
+      throw new StateError(
+        'EINVAL',
+        name === ''
+          ? `an anchor of this store stands at ${before}: restore beside it, or move it aside, so that not two homes open`
+          : `a restore was cut short, or is at work, that left ${before}${name}: complete that one first, in ${parentOf(before)}, so that not two homes open`,
+      )
+    }
   }
 
   /** Takes the lock of the anchor that stands, and answers its mark; it is kept until all is done. */
@@ -287,6 +295,7 @@ class Restore {
       if (((await disk.stat(anchor)) !== undefined) !== stands)
         throw new StateError('ELOCKED', `another restore of this store has just put its anchor at ${anchor}`)
       amendment = await this.#make(abandoned, claimed)
+      await this.#refuseElsewhere()
     } catch (error) {
       for (const path of [newHome, newAnchor]) await removeAll(disk, path).catch(() => {}) // what went wrong first counts
       throw error
