@@ -88,10 +88,10 @@ export class NoHomeError extends Error {
   readonly code = 'cli/NO_HOME'
   readonly hint: string
 
-  /** `init` is the command that makes one there. */
-  constructor(home: string, init: string) {
+  /** `hint`: that it may be elsewhere, or lost, and the command that makes one there. */
+  constructor(home: string, hint: string) {
     super(`no home at ${home}`)
-    this.hint = `make one with: ${init}`
+    this.hint = hint
   }
 }
 

@@ -3,13 +3,13 @@ import { DiskError, type DiskFault } from '../host/disk.ts'
 import { WireError, type WireFault } from '../host/wire.ts'
 import { MailboxError } from '../mailbox/error.ts'
 import { HookError } from '../node/hooks.ts'
-import { quoted } from '../node/permissions.ts'
 import { type SessionCode, SessionError } from '../session/error.ts'
 import { SignatureError } from '../signature/error.ts'
 import { BackupError } from '../state/backup/error.ts'
 import { type StateCode, StateError } from '../state/error.ts'
 import { HolderEndsError, NoHomeError, NoPeerError, OutputError, UsageError } from './command.ts'
 import type { Exit } from './exits.ts'
+import { fromBackup, hintFor } from './hints.ts'
 import { ExposedError } from './home.ts'
 
 /** What a command says when it does not end well: what happened, the code, what to do next, and how it ends. */
@@ -36,18 +36,19 @@ type Code =
   | `hooks/${HookError['code']}`
 
 const again = 'run the same command again; what was queued or accepted is kept'
+const rerun = 'run the same command again; nothing that was acknowledged is lost'
 const seeMessage = 'change what the message names; --help behind the command shows what it takes'
 const newest = 'put the newest home and anchor back, both'
 const owner = 'run it as the user who owns it, or see whether it may be written'
 const oneProcess = 'one process uses a home at a time: wait for it to end, or stop it'
-/** Where the anchor is not where it was made. */
-export const lostAnchor =
-  'name where it was moved with --anchor; if it is lost, this home cannot be opened again'
 const askThePeer = 'one end speaks another version, or something on the way changes what is sent'
 
 /** Every code, how the command ends, and what to do about it (D4). */
 export const rules: Readonly<Record<Code, Rule>> = {
-  'cli/NO_HOME': { exit: 'noHome', hint: 'make one with: pawl init' },
+  'cli/NO_HOME': {
+    exit: 'noHome',
+    hint: `name it with --home; if it is lost, ${fromBackup}; a new one: pawl init`,
+  },
   'cli/NO_PEER': {
     exit: 'usage',
     hint: 'pawl peer list shows who is known; pawl peer add NAME IDENTITY adds one',
@@ -59,23 +60,23 @@ export const rules: Readonly<Record<Code, Rule>> = {
 
   'state/EINVAL': { exit: 'usage', hint: seeMessage },
   'state/E2BIG': { exit: 'usage', hint: 'put it in parts, each within the limit' },
-  'state/EBUSY': { exit: 'failed', hint: again },
+  'state/EBUSY': { exit: 'failed', hint: rerun },
   'state/EDAEMON': {
     exit: 'unreachable',
     hint: 'see that the process that holds the home runs, and whether the change is there, then try again',
   },
   'state/EDEADLINE': { exit: 'failed', hint: 'look whether it took effect, then try again' },
-  'state/ENOENT': { exit: 'failed', hint: 'pawl peer list and pawl state list show what there is' },
-  'state/ENOSPC': { exit: 'failed', hint: `make room on the disk, then ${again}` },
-  'state/EPOISONED': { exit: 'failed', hint: `look after the disk, then ${again}` },
+  'state/ENOENT': { exit: 'failed', hint: 'pawl state list shows what there is' },
+  'state/ENOSPC': { exit: 'failed', hint: `make room on the disk, then ${rerun}` },
+  'state/EPOISONED': { exit: 'failed', hint: `look after the disk, then ${rerun}` },
   'state/EPERM': { exit: 'refused', hint: owner },
   'state/EINTEGRITY': {
     exit: 'refused',
-    hint: 'put back the newest whole copy of what is missing or damaged, which pawl state fsck names; nothing was changed',
+    hint: `put back the newest whole copy of what is missing or damaged, which pawl state fsck names; without one, ${fromBackup}; nothing was changed`,
   },
   'state/EROLLBACK': { exit: 'refused', hint: newest },
   'state/ELOCKED': { exit: 'locked', hint: oneProcess },
-  'state/EKEEPER': { exit: 'unreachable', hint: again },
+  'state/EKEEPER': { exit: 'unreachable', hint: rerun },
 
   'session/ROLLBACK': {
     exit: 'refused',
@@ -131,10 +132,10 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'disk/missing': { exit: 'failed', hint: 'see that it is there, then run it again' },
   'disk/exists': { exit: 'failed', hint: 'name another place, or take away what is there' },
   'disk/locked': { exit: 'locked', hint: oneProcess },
-  'disk/full': { exit: 'failed', hint: `make room on the disk, then ${again}` },
+  'disk/full': { exit: 'failed', hint: `make room on the disk, then ${rerun}` },
   'disk/denied': { exit: 'refused', hint: owner },
   'disk/unfit': { exit: 'usage', hint: 'name a regular file, or a directory where one is asked for' },
-  'disk/failed': { exit: 'failed', hint: `see what the system says of that place, then ${again}` },
+  'disk/failed': { exit: 'failed', hint: `see what the system says of that place, then ${rerun}` },
 
   'hooks/EPERM': { exit: 'refused', hint: 'unset QSL_TEST_HOOKS' },
   'hooks/EINVAL': { exit: 'usage', hint: 'unset QSL_TEST_HOOKS, or set the hook to what it takes' },
@@ -166,23 +167,7 @@ function hintOf(error: unknown): string | undefined {
   if (error instanceof ExposedError) return error.remedy
   if (error instanceof HolderEndsError) return again
   if (error instanceof NoHomeError) return error.hint
-  if (!(error instanceof StateError)) return undefined
-  const { code, message } = error
-  if (code === 'EINTEGRITY' && message.startsWith('no whole anchor')) return lostAnchor
-  if (code === 'EINTEGRITY' && message.startsWith('the backup is damaged'))
-    return 'nothing was made; use another backup, or a whole copy of this one'
-  const lock = /^the lock file (.*) is (gone|not the empty file it was)$/s.exec(message)?.[1]
-  if (code === 'EINTEGRITY' && lock !== undefined)
-    return `make sure that no process uses this home, then: install -m 600 /dev/null ${quoted(lock)}`
-  if (code === 'ENOSPC' && message.includes('key slots'))
-    return 'make another home for more peers; docs/guides/home-and-anchor.md, "How many peers"'
-  if (code === 'ENOENT' && message.startsWith('no policy'))
-    return 'adopt one with: pawl state policy adopt FILE; docs/guides/policy.md'
-  if (code !== 'EROLLBACK') return undefined
-  if (message.startsWith('policy version'))
-    return 'write what it is to allow into a file with a greater version, and adopt that'
-  const older = message.startsWith('the keeper') ? 'anchor' : 'home'
-  return `put the newer ${older} back: this one is an older copy, or a fork; nothing was changed or sent`
+  return error instanceof StateError ? hintFor(error) : undefined
 }
 
 function codeOf(error: unknown): Code | undefined {

@@ -9,7 +9,8 @@ import { ownPrefix } from '../state/path.ts'
 import { readHome } from '../state/reader.ts'
 import { decodeScope, scopePrefix } from '../state/scopes.ts'
 import type { Given } from './command.ts'
-import { explain, type Failure, lostAnchor } from './failure.ts'
+import { explain, type Failure } from './failure.ts'
+import { lostAnchor } from './hints.ts'
 import {
   anchorBaseNamed,
   canOnlyBeRead,

@@ -15,6 +15,7 @@ import { homeExists, locate, type OpenOptions, openHome, type World } from '../s
 import { type Reader, readHome } from '../state/reader.ts'
 import type { Store } from '../state/store.ts'
 import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
+import { fromBackup } from './hints.ts'
 
 /** What a command may do with a home that another process may be using. */
 export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'>
@@ -97,10 +98,15 @@ export function canOnlyBeRead(error: unknown): error is StateError {
   return error instanceof StateError && (error.code === 'ELOCKED' || error.code === 'EPERM')
 }
 
-/** With the command that makes it where it was looked for. */
+/** A new home is a new identity: that there may be one to find, or to bring back, is said first. */
 export function noHome(given: Given, home: string): NoHomeError {
   const named = given.text('--home')
-  return new NoHomeError(home, named === undefined ? 'pawl init' : `pawl init --home ${quoted(named)}`)
+  const elsewhere =
+    named === undefined
+      ? 'name it with --home or PAWL_HOME if it is elsewhere'
+      : 'see whether it is elsewhere'
+  const init = named === undefined ? 'pawl init' : `pawl init --home ${quoted(named)}`
+  return new NoHomeError(home, `${elsewhere}; if it is lost, ${fromBackup}; make a new one with: ${init}`)
 }
 
 /** @throws NoPeerError */

@@ -63,9 +63,15 @@ export const list: Run = async given => {
 async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
   try {
     const file = await realDisk.open(path, { access: 'exclusive' })
-    await file.write(bytes, 0)
-    await file.sync()
-    await file.close()
+    try {
+      await file.write(bytes, 0)
+      await file.sync()
+    } catch (error) {
+      await realDisk.unlink(path).catch(() => {}) // what went wrong first counts
+      throw error
+    } finally {
+      await file.close()
+    }
   } catch (error) {
     if (error instanceof DiskError && error.code === 'exists')
       throw new UsageError(`${path} exists already`, 'name a new file')

@@ -65,6 +65,9 @@ export function parseSegmentHeader(bytes: Uint8Array, keys: JournalKeys): Segmen
   if (macKey === undefined)
     throw new BytesError(`segment under store key ${storeKey}, which the anchor does not have`)
   const authentic = equalSecrets(hmacSha256(macKey.bytes, signed), reader.bytes(32))
+  if (!authentic && equal(storeId, keys.storeId))
+    // a restore makes new keys under the same store id and number
+    throw new BytesError('segment header is damaged, or under a key which the anchor does not have')
   if (!authentic || !isZero(reader.rest())) throw new BytesError('segment header is damaged')
   if (!known) throw new BytesError('segment of an unknown format')
   if (!equal(storeId, keys.storeId)) throw new BytesError('segment of another store')

@@ -113,7 +113,14 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
     assert.equal((await state(['get', '/state/a', '--home', 'a'])).stdout, 'kept')
     assert.equal((await scene.ok('id', '--home', 'a')).trim(), identity)
     assertFails(await state(['get', '/state/later', '--home', 'a']), { exit: 1, code: 'state/ENOENT' })
-    assertFails(await state(['get', '/state/a', '--home', 'old']), { exit: 3, code: 'state/EINTEGRITY' })
+    assertFails(await state(['get', '/state/a', '--home', 'old']), {
+      exit: 3,
+      code: 'state/EINTEGRITY',
+      hint: /restored, or its keys rotated, this copy was given up.* pawl state restore/,
+    })
+    const looked = await state(['fsck', '--home', 'old'])
+    assert.equal(looked.code, 2)
+    assert.match(looked.stdout, /SEGMENT_HEADER[\s\S]*gave up, which never opens again/)
     assert.equal((await state(['fsck', '--home', 'a'])).code, 0)
     assert.match(await scene.ok('state', 'audit', '--home', 'a'), /"action":"restore"/)
     const { amendments } = JSON.parse(await scene.ok('state', 'inspect', '--home', 'a', '--json'))

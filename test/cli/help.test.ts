@@ -129,7 +129,7 @@ suite('what is printed', { timeout: 60_000 }, () => {
       type: 'error',
       code: 'cli/NO_HOME',
       message: 'no home at DIR/nowhere',
-      hint: 'make one with: pawl init --home nowhere',
+      hint: 'see whether it is elsewhere; if it is lost, pawl state restore brings it back from a backup; make a new one with: pawl init --home nowhere',
       exit: 10,
     })
   })

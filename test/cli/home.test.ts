@@ -166,7 +166,7 @@ suite('a home', { timeout: 60_000 }, () => {
         exit: 10,
         code: 'cli/NO_HOME',
         error: /no home at .*nowhere/,
-        hint: /pawl init/,
+        hint: /elsewhere; if it is lost, pawl state restore .* pawl init/,
       })
   })
 
@@ -307,7 +307,10 @@ suite('a home', { timeout: 60_000 }, () => {
   test('doctor without a home', async () => {
     const { code, stdout } = await scene.run(['doctor', '--home', 'nowhere'])
     assert.equal(code, 10)
-    assert.match(stdout, /^fail {2}home .*\[cli\/NO_HOME\]\n +make one with: pawl init --home nowhere$/m)
+    assert.match(
+      stdout,
+      /^fail {2}home .*\[cli\/NO_HOME\]\n +see whether it .* make a new one with: pawl init --home nowhere$/m,
+    )
   })
 
   test('what others may read is not opened, and the remedy mends it', async () => {
@@ -336,7 +339,7 @@ suite('a home', { timeout: 60_000 }, () => {
       exit: 3,
       code: 'state/EINTEGRITY',
       error: /no whole anchor at .*--anchor/,
-      hint: /with --anchor; if it is lost, this home cannot be opened again$/,
+      hint: /with --anchor; if it is lost, .*pawl state restore brings it back from a backup$/,
     })
     const doctor = await scene.run(['doctor', '--home', 'a'], { env: { PAWL_ANCHOR: undefined } })
     assert.equal(doctor.code, 3)
@@ -345,7 +348,7 @@ suite('a home', { timeout: 60_000 }, () => {
       'ok    home         DIR/a',
       'ok    permissions  only you may read DIR/a',
       'fail  anchor       nothing at DIR/anchors/STORE [state/EINTEGRITY]',
-      `${' '.repeat(19)}name where it was moved with --anchor; if it is lost, this home cannot be opened again`,
+      `${' '.repeat(19)}name where it was moved with --anchor; if it is lost, this home opens no more, and only pawl state restore brings it back from a backup`,
     ])
     assert.equal(await scene.ok('id', '--home', 'a', '--anchor', 'moved'), `${identity}\n`)
     renameSync(scene.path('moved'), scene.path('anchors'))

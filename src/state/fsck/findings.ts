@@ -4,8 +4,9 @@
  */
 export type Kind = 'harmless' | 'mendable' | 'unrecoverable'
 
-const newestHome = 'put the newest whole copy of the home back'
-const newestAnchor = 'put the anchor itself back where it was; it must not be an older copy'
+const fromBackup = 'pawl state restore brings it back from a backup'
+const newestHome = `put the newest whole copy of the home back; without one, ${fromBackup}`
+const newestAnchor = `put the anchor itself back where it was, no older copy; if it is lost, move what is left of it aside, and ${fromBackup}`
 const repair = 'pawl state fsck --repair, or go on: the next opening mends it'
 const nothing = 'nothing'
 
@@ -13,7 +14,7 @@ export const findingTable = {
   NO_HOME: {
     kind: 'unrecoverable',
     means: 'there is no home',
-    next: 'name the home with --home; if it is gone, put its newest copy back',
+    next: `name the home with --home; if it is gone, put its newest copy back; without one, ${fromBackup}`,
   },
   HOME_FILE: {
     kind: 'unrecoverable',
@@ -33,7 +34,7 @@ export const findingTable = {
   ANCHOR_MISSING: {
     kind: 'unrecoverable',
     means: 'nothing is where the anchor should be',
-    next: 'name where it was moved with --anchor; if it is lost, this home cannot be opened again',
+    next: `name where it was moved with --anchor; if it is lost, this home opens no more, and only ${fromBackup}`,
   },
   KEY_FILE: {
     kind: 'unrecoverable',
@@ -97,8 +98,9 @@ export const findingTable = {
   },
   SEGMENT_HEADER: {
     kind: 'unrecoverable',
-    means: 'a segment without a whole header of its own: damaged, renamed, or of another store',
-    next: newestHome,
+    means:
+      'a segment without a whole header of its own: damaged, renamed, of another store, or of a copy of the home that a restore or a rotation gave up, which never opens again',
+    next: `if the home was restored, or its keys rotated, use the one that came of that; if not, ${newestHome}`,
   },
   SEGMENT_CHAIN: {
     kind: 'unrecoverable',
@@ -163,7 +165,7 @@ export const findingTable = {
   OWN_RECORD: {
     kind: 'unrecoverable',
     means: "a record of Pawl's own does not decode",
-    next: 'run the version of Pawl that wrote it; else put the newest whole copy of the home back',
+    next: `run the version of Pawl that wrote it; else ${newestHome}`,
   },
   UNKNOWN_RECORD: {
     kind: 'harmless',
