@@ -6,6 +6,7 @@ export const ownPrefix = '/pawl/'
 /** Where the journal begins (docs/spec/journal.md, "Compaction"). */
 export const journalPath = `${ownPrefix}journal`
 /** The policy in force (docs/spec/policy.md, section 3). */
+export const rotationPath = `${ownPrefix}rotation`
 /** Not a record: what the audit trail says of keys is about it. */
 export const keysPath = `${ownPrefix}keys`
 export const policyPath = `${ownPrefix}policy`

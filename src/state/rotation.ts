@@ -1,16 +1,19 @@
+import { BytesError, concat, equal } from '../bytes/bytes.ts'
+import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { Secret } from '../crypto/secret.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { StoreKeys } from '../keeper/store-keys.ts'
 import type { AuditEntry } from './audit.ts'
+import type { Change } from './change.ts'
 import type { Batch } from './committer.ts'
 import type { Compaction } from './compaction.ts'
 import { StateError } from './error.ts'
 import type { Journal } from './journal.ts'
 import type { JournalKeys } from './journal-keys.ts'
-import { keysPath } from './path.ts'
+import { keysPath, rotationPath } from './path.ts'
 import type { Records } from './records.ts'
 import type { ScopeChanges } from './scope-changes.ts'
-import type { Scopes } from './scopes.ts'
+import type { Scope, Scopes } from './scopes.ts'
 
 /** What gets new keys: if nothing is said, all of it. */
 export type Rotated = {
@@ -19,9 +22,33 @@ export type Rotated = {
   readonly storeKey?: boolean | undefined
 }
 
+/** What is to go, as docs/spec/journal.md has it: until it is gone, whoever opens the store goes on with it. */
+type Intent = {
+  /** The number of a store key; 0 for none. */
+  readonly storeKey: number
+  readonly scopeIds: readonly Uint8Array[]
+}
+
+const scopeIdBytes = 16
+
+function encodeIntent({ storeKey, scopeIds }: Intent): Uint8Array {
+  return encodeCbor({ format: 1, storeKey, scopes: concat(...scopeIds) })
+}
+
+/** @throws BytesError */
+export function decodeIntent(bytes: Uint8Array): Intent {
+  const map = decodeCborMap(bytes, ['format', 'storeKey', 'scopes'])
+  const ids = asBytes(map.scopes)
+  if (map.format !== 1 || ids.length % scopeIdBytes !== 0) throw new BytesError('rotation of an unknown kind')
+  const scopeIds = Array.from({ length: ids.length / scopeIdBytes }, (_, at) =>
+    ids.slice(at * scopeIdBytes, (at + 1) * scopeIdBytes),
+  )
+  return { storeKey: asCount(map.storeKey), scopeIds }
+}
+
 export type RotationParts = {
-  readonly keys: JournalKeys
   readonly storeKeys: StoreKeys
+  readonly keys: JournalKeys
   /** Writes the mark under the current store key. */
   readonly rekeyMark: () => Promise<void>
   readonly scopes: Scopes
@@ -31,12 +58,14 @@ export type RotationParts = {
   readonly compaction: Compaction
   readonly scopeChanges: ScopeChanges
   readonly submit: (batch: Batch) => Promise<number>
+  /** Commits a record of the store's own, or its deletion. */
+  readonly commit: (change: Change) => Promise<void>
 }
 
 /**
- * New keys for an open store (S2): docs/spec/journal.md, "Rotation". New ones are taken into use in one commit; all
- * that is live is sealed again by giving up the segments it lies in, beside everything else; then the old ones are
- * destroyed. What a crash leaves is carried on from what anchor and journal say.
+ * New keys for an open store (S2): docs/spec/journal.md, "Rotation". What is to go is committed first. New keys are
+ * taken into use in one commit; all that is live is sealed again by giving up the segments it lies in, beside everything
+ * else; then the old ones are destroyed. What a crash leaves is carried on from what anchor and journal say.
  */
 export class Rotation {
   readonly #parts: RotationParts
@@ -64,7 +93,7 @@ export class Rotation {
   /** Carries on what was begun, beside everything else, if anything was. */
   resume(failed: (error: unknown) => void): void {
     if (!this.#isUnfinished) return
-    this.#running = this.#finish()
+    this.#running = this.#carryOn()
     this.#running.catch(failed)
   }
 
@@ -73,47 +102,80 @@ export class Rotation {
     await this.#running?.catch(() => {})
   }
 
-  async #rotate({ scopes, storeKey }: Rotated): Promise<void> {
-    await this.#finish() // of what was begun before
-    const isAll = scopes === undefined && storeKey === undefined
-    const live = this.#parts.scopes.all().filter(({ state }) => state === 'live')
-    const names = scopes ?? (isAll ? live.map(({ name }) => name) : [])
-    if (storeKey ?? isAll) await this.#parts.storeKeys.add(new Secret(this.#parts.entropy.bytes(32)))
-    // While it is being replaced a scope takes two slots: as many at a time as there is room for.
-    for (let at = 0, count = 0; at < names.length; at += count) {
-      count = Math.max(1, Math.min(this.#parts.scopes.free, names.length - at))
-      await this.#parts.scopeChanges.replace(names.slice(at, at + count))
-      await this.#finish()
+  async #rotate({ scopes: names, storeKey }: Rotated): Promise<void> {
+    const { scopes, storeKeys, commit } = this.#parts
+    await this.#carryOn() // what was begun before
+    const isAll = names === undefined && storeKey === undefined
+    const wanted = names === undefined ? [] : names.map(name => this.#named(name))
+    const replaced = isAll ? scopes.all().filter(({ state }) => state === 'live') : wanted
+    const isKeyWanted = storeKey ?? isAll
+    if (replaced.length === 0 && !isKeyWanted) return
+    if (replaced.length > 0 && scopes.free === 0)
+      throw new StateError(
+        'ENOSPC',
+        'all key slots of the anchor are in use, and a scope that gets a new key needs one',
+      )
+    const intent = {
+      storeKey: isKeyWanted ? storeKeys.current : 0,
+      scopeIds: replaced.map(({ id }) => id),
     }
-    await this.#finish()
+    await commit({ put: rotationPath, payload: encodeIntent(intent) })
+    await this.#carryOn()
+  }
+
+  #named(name: string): Scope {
+    const scope = this.#parts.scopes.find(name)
+    if (scope === undefined) throw new StateError('ENOENT', `no scope ${name}`)
+    return scope
   }
 
   get #isUnfinished(): boolean {
-    const { storeKeys } = this.#parts
-    return !storeKeys.isSettled || this.#retiring.length > 0
+    const { storeKeys, records } = this.#parts
+    return records.has(rotationPath) || !storeKeys.isSettled || this.#retiring.length > 0
   }
 
-  get #retiring() {
+  get #retiring(): Scope[] {
     return this.#parts.scopes.all().filter(({ state }) => state === 'retiring')
   }
 
-  async #finish(): Promise<void> {
-    const { storeKeys, keys, scopes, compaction, scopeChanges } = this.#parts
+  async #carryOn(): Promise<void> {
     if (!this.#isUnfinished) return
+    const { storeKeys, scopes, scopeChanges, records, entropy, commit } = this.#parts
+    const intent = records.has(rotationPath)
+      ? decodeIntent((await records.get(rotationPath)).payload)
+      : undefined
+    if (intent?.storeKey === storeKeys.current && storeKeys.isSettled)
+      await storeKeys.add(new Secret(entropy.bytes(32)))
+    for (;;) {
+      // While it is being replaced a scope takes two slots: as many at a time as there is room for.
+      const isLeft = ({ id, state }: Scope) =>
+        state === 'live' && intent?.scopeIds.some(other => equal(other, id)) === true
+      const left = scopes.all().filter(isLeft)
+      const some = left.slice(0, Math.max(1, scopes.free))
+      if (some.length > 0) await scopeChanges.replace(some.map(({ name }) => name))
+      await this.#endOld()
+      if (some.length === left.length) break
+    }
+    if (intent !== undefined) await commit({ delete: rotationPath })
+    await this.#submit({ audit: [entry('rotated')] })
+  }
+
+  /** Takes what is new into use, seals what is live again, and destroys what is old. */
+  async #endOld(): Promise<void> {
+    const { storeKeys, keys, scopes, compaction, scopeChanges } = this.#parts
+    if (storeKeys.isSettled && this.#retiring.length === 0) return
     await this.#takeIntoUse()
     const last = this.#lastUnderOldKeys()
     if (last !== undefined && !(await compaction.upTo(last)))
-      throw new StateError('EINVAL', 'the store is closed: new keys are taken on to when it is opened again')
+      throw new StateError('EINVAL', 'the store is closed: the rotation goes on when it is opened again')
     if (this.#lastUnderOldKeys() !== undefined)
       throw new TypeError('something is still sealed under an old key')
     await scopeChanges.endRetired()
-    if (!storeKeys.isSettled) {
-      await this.#submit({ between: this.#parts.rekeyMark })
-      await storeKeys.eraseOthers()
-      keys.forgetOthers()
-      scopes.forgetOthers()
-    }
-    await this.#submit({ audit: [entry('rotated')] })
+    if (storeKeys.isSettled) return
+    await this.#submit({ between: this.#parts.rekeyMark })
+    await storeKeys.eraseOthers()
+    keys.forgetOthers()
+    scopes.forgetOthers()
   }
 
   /** Whatever is queued after this is sealed under the newest store key; behind it nothing is that was queued before. */

@@ -88,6 +88,7 @@ export class Store {
       compaction: this.#compaction,
       scopeChanges: this.#scopeChanges,
       submit: batch => parts.committer.submit(batch),
+      commit: change => this.#commitOwn([change]),
     })
     this.#admission = new Admission(scopes, this.#compaction)
   }

@@ -122,6 +122,25 @@ async function itemsOf(path: string): Promise<Buffer[][]> {
   return found
 }
 
+test('after a rotation, whichever slot each scope has then, what is backed up can be restored', async t => {
+  const place = await filled(t)
+  await withStore(place.home, async store => {
+    await store.rotate({ scopes: ['default'] })
+    const slots = [...store.list('/pawl/scope/')]
+    assert.ok(slots.length > 1)
+    await store.rotate()
+  })
+  const file = await backedUp(place)
+  const before = await withStore(place.home, async store => store.list('/state/'))
+  movedAside(place)
+  await restoredTo(place, { file })
+  await withStore(place.home, async store => {
+    assert.ok(store.list('/state/').length > 0)
+    for (const path of store.list('/state/')) assert.ok(before.includes(path))
+    await store.rotate()
+  })
+})
+
 test('the amendment says what was given up, signed by the store, and the audit trail tells of it', async t => {
   const place = await filled(t)
   const file = await backedUp(place)

@@ -300,6 +300,10 @@ class FaultDrill {
       if (!(error instanceof StateError)) throw new FaultFound(`${trail}: ${what}`, { cause: error })
       if (kind === 'honest' || !refusals.includes(error.code))
         throw new FaultFound(`${trail}: ${error.code}: ${what}`, { cause: error })
+      // Nothing was lost behind its back: what it was told is destroyed is so, also where it opens no more.
+      const isGone = candidates.every(({ models, acks }) => isDestroyed(models[acks.acknowledged]))
+      if (trail === 'kill' && isGone && slotsOf(disk.killState()).includes(this.#secret))
+        throw new FaultFound(`${trail}: a destroyed key is still there`, { cause: error })
       this.#refused++
       return candidates
     }

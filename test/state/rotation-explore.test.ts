@@ -59,6 +59,8 @@ async function restingHome(keeper: 'file' | 'none'): Promise<Image> {
   return disk.killState()
 }
 
+const denied = { action: 'get', decision: 'deny', reason: 'r'.repeat(100), subject: 's' } as const
+
 /** What was acknowledged. */
 type Acks = { a: number; rotated: boolean }
 
@@ -80,7 +82,10 @@ async function exploreRotation(
           acks.a = i
         }
       })()
-      await Promise.all([store.rotate(what), writing])
+      const rotating = store.rotate(what)
+      // So that the first group under the new store key is of several sectors, and can be torn.
+      if (keeper === 'none') for (let i = 0; i < 40; i++) store.note({ ...denied, path: `/state/${i}` })
+      await Promise.all([rotating, writing])
       acks.rotated = true
       await store.close()
     },

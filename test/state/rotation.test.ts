@@ -223,6 +223,54 @@ test('closed in the middle, it says so, and goes on by itself when the store is 
   await refuseFindings(home)
 })
 
+test('cut off at any write, it is carried on whole by the next opening, or was not begun', async t => {
+  small(t)
+  let carriedOn = 0
+  let notBegun = 0
+  for (let at = 1, isThrough = false; !isThrough; at++) {
+    const place = await freshHome(t)
+    const { home, anchor } = place
+    await withStore(home, store => fill(store, 8))
+    const old = [keyOf(anchor, 0), slotBytes(anchor, 0), slotBytes(anchor, 1)]
+    let left = Number.POSITIVE_INFINITY
+    const disk = meddled(async (call, proceed) => {
+      if (call.kind === 'write' && --left < 0) throw new DiskError('failed', 'cut off')
+      await proceed()
+    })
+    const store = await openHome({ ...world, disk }, home)
+    left = at
+    isThrough = await store.rotate().then(
+      () => true,
+      () => false,
+    )
+    left = 0
+    await store.close().catch(() => {})
+    await withStore(home, async again => {
+      for (let i = 0; again.has('/pawl/rotation'); i++) {
+        assert.ok(i < 5000, `at write ${at}`)
+        await new Promise(resolve => setTimeout(resolve, 1))
+      }
+      assert.deepEqual(await contents(again), expected(8))
+    })
+    const gone = old.filter(secret => filesWith(anchor, secret).length === 0).length
+    assert.ok(gone === 0 || gone === old.length, `at write ${at}: ${gone} of ${old.length} are gone`)
+    if (gone === 0) notBegun++
+    else carriedOn++
+    await refuseFindings(home)
+  }
+  assert.ok(carriedOn > 10 && notBegun > 0, `${carriedOn} and ${notBegun}`)
+})
+
+test('when every slot is in use no data key is replaced, and nothing is begun', async t => {
+  const { home } = await freshHome(t)
+  await withStore(home, async store => {
+    for (let i = 1; i < 256; i++) await store.makeScope(`s${i}`)
+    await assert.rejects(store.rotate(), coded('ENOSPC', 'slots'))
+    await store.rotate({ storeKey: true })
+  })
+  await refuseFindings(home)
+})
+
 test('fsck --repair carries it on to its end', async t => {
   small(t)
   const place = await freshHome(t)

@@ -6,7 +6,7 @@ import { amendmentNumber } from '../amendments.ts'
 import { auditPath, auditPrefix, chunkPath, decodeChunk, decodeRetained } from '../audit.ts'
 import { type Config, configPath, decodeConfig } from '../config.ts'
 import { verify } from '../envelope.ts'
-import { journalPath } from '../path.ts'
+import { journalPath, rotationPath } from '../path.ts'
 import { defaultScope, scopePrefix } from '../scopes.ts'
 import { decodeSignerKeys, encodeSigner, signerKeysPath, signerPath } from '../signer.ts'
 import { type OpenBackup, readBackup } from './file.ts'
@@ -30,7 +30,7 @@ export type Contents = {
 
 /** What a restore makes of its own: no backup has it. */
 export function isMadeAnew(path: string): boolean {
-  return path === journalPath || path.startsWith(scopePrefix)
+  return path === journalPath || path === rotationPath || path.startsWith(scopePrefix)
 }
 
 /**

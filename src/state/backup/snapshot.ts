@@ -4,11 +4,11 @@ import type { ScopeTag } from '../block.ts'
 import { StateError, stateError } from '../error.ts'
 import { journalName, type World } from '../home.ts'
 import { type Look, look, sighting } from '../reader.ts'
-import type { Scope } from '../scopes.ts'
+import { defaultScope, type Scope } from '../scopes.ts'
 
 /** A home as it stood at one mark, which nothing that a writer does from now on can disturb. */
 export type Snapshot = Look & {
-  /** The recoverable scopes, in the order of their slots. */
+  /** The recoverable scopes, `default` first. */
   readonly recoverable: readonly Scope[]
 }
 
@@ -47,7 +47,9 @@ async function lookHolding(
     const isRecoverable = (tag: ScopeTag) => scopes.of(tag)?.recoverable === true
     records.keep(isRecoverable)
     // Of two of one name, while keys are rotated, the one that is put into.
-    const recoverable = scopes.all().filter(scope => scope.recoverable && scope.state === 'live')
+    const live = scopes.all().filter(scope => scope.recoverable && scope.state === 'live')
+    const isDefault = ({ name }: Scope) => name === defaultScope
+    const recoverable = [...live.filter(isDefault), ...live.filter(scope => !isDefault(scope))]
     for (const tag of records.scopes()) await scopes.openingKey(tag)
     // A slot that was overwritten before its key was derived gave another key.
     const [misfit] = (await scopes.misfits()).filter(scope => scope.recoverable)

@@ -10,7 +10,7 @@ import { homeFileName } from '../home-file.ts'
 import { decodeJournalStart } from '../journal.ts'
 import { JournalKeys } from '../journal-keys.ts'
 import { limits } from '../limits.ts'
-import { journalPath } from '../path.ts'
+import { journalPath, rotationPath } from '../path.ts'
 import { sighting } from '../reader.ts'
 import { Records } from '../records.ts'
 import { inFlightMax } from '../replay.ts'
@@ -182,7 +182,8 @@ class Look {
       progress: (bytes, of) => this.#progress(bytes, of),
     })
     keys.dispose()
-    if (!storeKeys.isSettled && !beside) findings.tell('ROTATION_UNFINISHED', {})
+    const isRotating = records.has(rotationPath) || !storeKeys.isSettled
+    if (isRotating && !beside) findings.tell('ROTATION_UNFINISHED', {})
     await lookAtReserve(disk, directory, findings)
     const seen = { walk, records, directory, ...(slots && { slots: slots.count }) }
     if (scopes === undefined) {

@@ -6,9 +6,10 @@ import { openRecords, type ScopeTag } from '../block.ts'
 import { configPath, decodeConfig } from '../config.ts'
 import { verify } from '../envelope.ts'
 import { decodeJournalStart } from '../journal.ts'
-import { journalPath, ownPrefix, policyPath } from '../path.ts'
+import { journalPath, ownPrefix, policyPath, rotationPath } from '../path.ts'
 import { storedPolicy } from '../policy-record.ts'
 import type { Records } from '../records.ts'
+import { decodeIntent } from '../rotation.ts'
 import { decodeScope, scopePath, scopePrefix } from '../scopes.ts'
 import { type SegmentFiles, segmentPath } from '../segment.ts'
 import { decodeSigner, openSigner, signerKeysPath, signerPath, storeIdOf } from '../signer.ts'
@@ -55,6 +56,7 @@ export const stateRecords = (storeId: Uint8Array): readonly OwnRecord[] => [
     },
   },
   { prefix: journalPath, check: (_, payload) => decodeJournalStart(payload) },
+  { prefix: rotationPath, check: (_, payload) => decodeIntent(payload) },
   {
     prefix: scopePrefix,
     check(path, payload) {
