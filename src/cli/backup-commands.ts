@@ -59,7 +59,7 @@ export const backupCommands: readonly Command[] = [
     summary: 'make a home of a backup, and a new anchor for it',
     about: [
       'All of FILE is checked before anything is made. The home goes on from the mark of the backup, with the same identity. Where the store still has an anchor, what was committed since the backup is given up for good, and the old home never opens again: that is said first, and has to be confirmed. It is written down as an amendment, signed by the store, and in the audit trail.',
-      'Where a home stands none is made: move it aside. The anchor is made where it was, or in the BASE that is named. Cut short by anything, run it again.',
+      'Where a home stands none is made: move it aside. The anchor is made where it was, or in the BASE that is named. Cut short by anything, run it again: until it is through the home is in HOME.restoring, and what has that name and is not an unfinished restore is refused.',
     ],
     options: [
       { flag: '--key FILE', about: 'the secret recovery key', required: true },

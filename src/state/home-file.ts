@@ -4,7 +4,7 @@ import { sha256 } from '../crypto/hash.ts'
 import { StateError } from './error.ts'
 
 /** docs/spec/home.md: what a home says of itself outside its journal, where to look for everything else. */
-type HomeFile = { readonly storeId: Uint8Array; readonly anchor: string }
+export type HomeFile = { readonly storeId: Uint8Array; readonly anchor: string }
 
 export const homeFileName = 'home.cbor'
 

@@ -112,10 +112,18 @@ export type Look = Reader & {
 
 /** One look, which fails where a writer takes something away meanwhile. @throws StateError, DiskError, BytesError */
 export async function look(world: World, home: string, anchorBase: string | undefined): Promise<Look> {
+  return lookAt(world, home, await locate(world.disk, home, anchorBase))
+}
+
+/** As {@link look}, of a home that is not asked which anchor is its own. */
+export async function lookAt(
+  world: World,
+  home: string,
+  { storeId, anchorPath }: Awaited<ReturnType<typeof locate>>,
+): Promise<Look> {
   const { disk } = world
   const { closing, release } = closers()
   try {
-    const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await missingAnchor(anchorPath, () => openAnchorToRead(disk, anchorPath, storeId))
     closing.push(() => anchor.storeKeys.close())
     closing.push(() => anchor.slots.close())

@@ -300,7 +300,7 @@ test('what a restore that was cut short left of an anchor stands as one: nothing
   // Nor while one comes to its end elsewhere meanwhile.
   fs.renameSync(place.anchor, join(place.root, 'anchor'))
   const disk = meddled(async (call, proceed) => {
-    if (call.kind === 'write' && call.path.endsWith('home.cbor'))
+    if (call.kind === 'write' && call.path.endsWith('restoring.cbor'))
       fs.renameSync(join(place.root, 'anchor'), place.anchor)
     await proceed()
   })
@@ -313,6 +313,88 @@ test('what a restore that was cut short left of an anchor stands as one: nothing
   // By another name for the same place it is the same place.
   fs.symlinkSync(place.base, join(place.root, 'link'))
   await restoredTo(place, { file, anchorBase: join(place.root, 'link') })
+})
+
+test('what lies where the new home is made is taken away only if a restore left it', async t => {
+  const place = await filled(t)
+  const file = await backedUp(place)
+  await withStore(place.home, store => store.putAtomic('/state/later', bytesOf('later')))
+  const inTheWay = `${place.home}.restoring`
+  const full = meddled(async (call, proceed) => {
+    if (call.kind === 'write' && call.path.includes('restoring')) throw new DiskError('full', 'no space left')
+    await proceed()
+  })
+  const isRefused = async (what: string): Promise<void> => {
+    const before = filesIn(place.root)
+    for (const disk of [world.disk, full])
+      await assert.rejects(
+        restoredTo(place, { file, confirm: () => assert.fail('asked') }, { ...world, disk }),
+        coded('EINVAL', `${inTheWay} is in the way`),
+        what,
+      )
+    assert.deepEqual(filesIn(place.root), before, what)
+  }
+  fs.renameSync(place.home, inTheWay)
+  await isRefused('the newest home')
+  await withStore(inTheWay, async store => assert.ok(store.has('/state/later')))
+  fs.renameSync(inTheWay, `${place.home}.old`)
+  fs.writeFileSync(inTheWay, 'mine')
+  await isRefused('a file')
+  fs.rmSync(inTheWay)
+  fs.symlinkSync(`${place.home}.old`, inTheWay)
+  await isRefused('a link')
+  fs.rmSync(inTheWay)
+  fs.mkdirSync(inTheWay)
+  fs.writeFileSync(join(inTheWay, 'notes'), 'mine')
+  await isRefused('a directory of somebody')
+  fs.rmSync(inTheWay, { recursive: true })
+
+  // One that was cut short: whatever else is in it, or if it is of another anchor or store.
+  const cutShort = async (): Promise<void> => {
+    const left = join(place.root, 'left')
+    const stop = new Error('killed')
+    const disk = meddled(async (call, proceed) => {
+      if (
+        call.kind === 'syncDirectory' &&
+        call.path === place.root &&
+        fs.existsSync(join(inTheWay, 'segments'))
+      ) {
+        fs.cpSync(inTheWay, left, { recursive: true })
+        throw stop
+      }
+      await proceed()
+    })
+    await assert.rejects(restoredTo(place, { file }, { ...world, disk }), stop)
+    fs.renameSync(left, inTheWay)
+  }
+  for (const [what, add] of [
+    ['a file in it', 'notes'],
+    ['a file among its segments', 'segments/notes'],
+    ['a home', 'home.cbor'],
+  ] as const) {
+    await cutShort()
+    fs.writeFileSync(join(inTheWay, add), 'mine')
+    await isRefused(what)
+    fs.rmSync(inTheWay, { recursive: true })
+  }
+  await cutShort()
+  const elsewhere = join(place.root, 'elsewhere')
+  fs.mkdirSync(elsewhere)
+  fs.renameSync(place.anchor, join(elsewhere, 'aside'))
+  await assert.rejects(
+    restoredTo(place, { file, anchorBase: elsewhere }),
+    coded('EINVAL', `its anchor at ${place.anchor}`),
+  )
+  const other = await filled(t)
+  const othersFile = await backedUp(other)
+  movedAside(other)
+  await assert.rejects(
+    restoredTo({ ...other, home: place.home }, { file: othersFile }),
+    coded('EINVAL', 'another store'),
+  )
+  fs.renameSync(join(elsewhere, 'aside'), place.anchor)
+  await restoredTo(place, { file })
+  await withStore(place.home, async store => assert.ok(!store.has('/state/later')))
 })
 
 test('taken in the process that holds the home, a backup leaves its lock alone', async t => {
@@ -395,7 +477,7 @@ test('a full disk: neither a backup nor a restore leaves anything behind, and th
   assert.deepEqual(fs.readdirSync(place.root).sort(), ['anchors', 'home'])
   const file = await backedUp(place)
   const old = movedAside(place)
-  for (const part of ['/key', '/slots', '.seg', 'home.cbor', '/mark', '.restoring/mark']) {
+  for (const part of ['/key', '/slots', '.seg', 'restoring.cbor', '/mark', '.restoring/mark']) {
     const disk = full(path => path.includes('.restoring') && path.endsWith(part))
     await assert.rejects(restoredTo(place, { file }, { ...world, disk }), coded('ENOSPC'), part)
     assert.deepEqual(fs.readdirSync(place.root).sort(), ['anchors', 'backup', 'home.old'], part)

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import type { Disk } from '../../src/host/disk.ts'
+import type { Disk, File } from '../../src/host/disk.ts'
 import { sameMark } from '../../src/mark/mark.ts'
 import { amendments } from '../../src/state/amendments.ts'
 import { restoreHome } from '../../src/state/backup/restore.ts'
@@ -207,6 +207,17 @@ async function mustFind(name: string, plant: (disk: Disk) => Disk): Promise<void
 
 const nothing = async () => undefined
 
+function methodsOf(file: File): File {
+  return {
+    read: (into, position) => file.read(into, position),
+    write: (bytes, position) => file.write(bytes, position),
+    truncate: length => file.truncate(length),
+    sync: () => file.sync(),
+    stat: () => file.stat(),
+    close: () => file.close(),
+  }
+}
+
 test('planted: the directory of the anchors is not synced', { skip: !slow && 'in the slow suite' }, () =>
   mustFind('missing directory sync', disk =>
     over(disk, { syncDirectory: path => (path === anchorBase ? nothing() : disk.syncDirectory(path)) }),
@@ -218,19 +229,21 @@ test('planted: the new store key is not synced', { skip: !slow && 'in the slow s
     over(disk, {
       async open(path, options) {
         const file = await disk.open(path, options)
-        if (!path.endsWith('.restoring/key')) return file
-        return {
-          read: (into, position) => file.read(into, position),
-          write: (bytes, position) => file.write(bytes, position),
-          truncate: length => file.truncate(length),
-          sync: nothing,
-          stat: () => file.stat(),
-          close: () => file.close(),
-        }
+        return path.endsWith('.restoring/key') ? { ...methodsOf(file), sync: nothing } : file
       },
     }),
   ),
 )
+
+test('planted: what says that a home is unfinished is not synced', () =>
+  mustFind('missing sync', disk =>
+    over(disk, {
+      async open(path, options) {
+        const file = await disk.open(path, options)
+        return path.endsWith('/restoring.cbor') ? { ...methodsOf(file), sync: nothing } : file
+      },
+    }),
+  ))
 
 test(
   'planted: an anchor that was being retired is not looked for',

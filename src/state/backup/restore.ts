@@ -4,17 +4,17 @@ import type { Disk } from '../../host/disk.ts'
 import { type Anchor, anchorNames, createAnchor, join, openAnchor, readMark } from '../../keeper/anchor.ts'
 import { destroyAnchor } from '../../keeper/retire.ts'
 import type { Amendment } from '../../mark/amendment.ts'
-import { type Mark, MarkError, sameMark } from '../../mark/mark.ts'
-import { amendments } from '../amendments.ts'
+import { type Mark, MarkError } from '../../mark/mark.ts'
 import type { Config } from '../config.ts'
 import { removeAll } from '../create.ts'
 import { StateError, stateError } from '../error.ts'
 import { homeExists, parentOf, type World } from '../home.ts'
-import { look } from '../reader.ts'
+import type { HomeFile } from '../home-file.ts'
 import { type Contents, checkBackup } from './contents.ts'
 import { type OpenBackup, openBackup, openChunksKey } from './file.ts'
 import type { RecoveryKey } from './recovery-key.ts'
 import { makeRestoredHome } from './restored-home.ts'
+import { amendmentOf, clearUnfinishedHome, finishHome, refuseUnlessUnfinished } from './unfinished.ts'
 
 export type RestoreOptions = {
   readonly file: string
@@ -137,6 +137,8 @@ class Restore {
   readonly #chunksKey: Secret
   readonly #contents: Contents
   readonly #place: Place
+  /** What the new home says of itself from its beginning. */
+  readonly #homeFile: HomeFile
   readonly #closing: (() => Promise<void>)[]
 
   constructor(
@@ -156,6 +158,7 @@ class Restore {
     const { home, anchorBase: base = parentOf(contents.anchor) } = options
     const anchor = join(base, hex(backup.storeId))
     const newAnchor = `${anchor}.restoring`
+    this.#homeFile = { storeId: backup.storeId, anchor }
     this.#place = {
       home,
       newHome: `${home}.restoring`,
@@ -168,7 +171,7 @@ class Restore {
 
   async run(): Promise<Restored | undefined> {
     const { disk } = this.#world
-    const { anchor, retired, base: anchorBase } = this.#place
+    const { anchor, newHome, retired, base: anchorBase } = this.#place
     await this.#refuseHome()
     await this.#options.admit?.({ config: this.#contents.config, anchorBase })
     await this.#refuseElsewhere()
@@ -179,9 +182,10 @@ class Restore {
     if (stands) {
       const done = await this.#carryOn()
       if (done !== undefined) return done
+      await refuseUnlessUnfinished(disk, newHome, this.#homeFile)
       const backup = factsOf(this.#backup, this.#contents)
       if (!(await this.#options.confirm({ backup, anchor, abandoned }))) return undefined
-    }
+    } else await refuseUnlessUnfinished(disk, newHome, this.#homeFile)
     return this.#restore(stands, abandoned)
   }
 
@@ -260,28 +264,11 @@ class Restore {
       await destroyAnchor(disk, entropy, retired)
       await disk.syncDirectory(base)
     }
-    const amendment = await this.#unfinished()
+    const adopted = this.#backup.mark
+    const amendment = await amendmentOf(this.#world, newHome, { anchor, adopted })
     if (amendment === undefined) return undefined
-    await disk.rename(newHome, home)
-    await disk.syncDirectory(parentOf(home))
+    await finishHome(disk, newHome, home)
     return { backup: factsOf(this.#backup, this.#contents), home, anchor, amendment, carriedOn: true }
-  }
-
-  /** The amendment of the home that only lacks its name, if it opens with the anchor that stands. */
-  async #unfinished(): Promise<Restored['amendment'] | undefined> {
-    const { newHome, base } = this.#place
-    try {
-      const seen = await look(this.#world, newHome, base)
-      try {
-        const newest = (await amendments(seen)).at(-1)
-        const isOfBackup = newest !== undefined && sameMark(newest.amendment.adopted, this.#backup.mark)
-        return isOfBackup ? newest : undefined
-      } finally {
-        await seen.close()
-      }
-    } catch {
-      return undefined // not whole, or of another anchor: begun again
-    }
   }
 
   async #restore(stands: boolean, abandoned: Mark | undefined): Promise<Restored> {
@@ -297,7 +284,8 @@ class Restore {
       amendment = await this.#make(abandoned, claimed)
       await this.#refuseElsewhere()
     } catch (error) {
-      for (const path of [newHome, newAnchor]) await removeAll(disk, path).catch(() => {}) // what went wrong first counts
+      await clearUnfinishedHome(disk, newHome, this.#homeFile).catch(() => {}) // what went wrong first counts
+      await removeAll(disk, newAnchor).catch(() => {})
       throw error
     }
     await this.#switch(stands)
@@ -330,9 +318,16 @@ class Restore {
     }
   }
 
-  /** An anchor that was never used. @throws DiskError `locked`: somebody is at work with it */
+  /** An anchor that was never used. @throws DiskError `locked`: somebody is at work with it; StateError EINVAL */
   async #clearAway(path: string): Promise<void> {
     const { disk } = this.#world
+    const ours: readonly string[] = Object.values(anchorNames)
+    const isOurs = (await disk.stat(path))?.kind === 'directory'
+    if (!isOurs || (await disk.list(path)).some(name => !ours.includes(name)))
+      throw new StateError(
+        'EINVAL',
+        `${path} is in the way: it is not what an unfinished restore leaves; move it aside`,
+      )
     const lockPath = join(path, anchorNames.lock)
     if ((await disk.stat(lockPath)) === undefined) return removeAll(disk, path)
     const lock = await disk.lock(lockPath)
@@ -353,9 +348,10 @@ class Restore {
     for (const name of await disk.list(base)) {
       const path = join(base, name)
       // One that is held is somebody's who will not get the name; one that is going away is, too.
-      if (path.startsWith(`${newAnchor}.`)) await this.#clearAway(path).catch(() => {})
+      if (path.startsWith(`${newAnchor}.`) && /\.[0-9a-f]{8}$/.test(name))
+        await this.#clearAway(path).catch(() => {})
     }
-    await removeAll(disk, newHome) // of one that was cut short
+    await clearUnfinishedHome(disk, newHome, this.#homeFile) // of one that was cut short
     await makeRestoredHome(this.#world, {
       backup: this.#backup,
       key: this.#chunksKey,
@@ -384,7 +380,6 @@ class Restore {
       await destroyAnchor(disk, entropy, retired)
       await disk.syncDirectory(base)
     }
-    await disk.rename(newHome, home)
-    await disk.syncDirectory(parentOf(home))
+    await finishHome(disk, newHome, home)
   }
 }

@@ -13,7 +13,6 @@ import { wrap } from '../envelope.ts'
 import { StateError } from '../error.ts'
 import { type SealedGroup, sealGroup } from '../group.ts'
 import { journalName, markOf, type World } from '../home.ts'
-import { encodeHomeFile, homeFileName } from '../home-file.ts'
 import { encodeJournalStart } from '../journal.ts'
 import { JournalKeys } from '../journal-keys.ts'
 import { limits } from '../limits.ts'
@@ -23,6 +22,7 @@ import { encodeSegmentHeader, segmentPath } from '../segment.ts'
 import type { Contents } from './contents.ts'
 import { type OpenBackup, readBackup } from './file.ts'
 import type { RecordItem } from './items.ts'
+import { beginHome } from './unfinished.ts'
 
 export type RestoredHome = {
   readonly backup: OpenBackup
@@ -45,7 +45,7 @@ export async function makeRestoredHome(world: World, parts: RestoredHome): Promi
   const { disk, entropy } = world
   const { backup, contents, directory, anchor } = parts
   const { storeId, header } = backup
-  await disk.makeDirectory(directory)
+  await beginHome(disk, directory, { storeId, anchor: parts.anchorPath })
   const segments = join(directory, journalName)
   await disk.makeDirectory(segments)
   const scopes = new Scopes(anchor.storeKeys, anchor.slots)
@@ -62,10 +62,6 @@ export async function makeRestoredHome(world: World, parts: RestoredHome): Promi
       parts.progress?.(position, backup.bytes)
     })
     const mark = markOf(storeId, await journal.finish())
-    const file = await disk.open(join(directory, homeFileName), { access: 'exclusive' })
-    await file.write(encodeHomeFile({ storeId, anchor: parts.anchorPath }), 0)
-    await file.sync()
-    await file.close()
     await disk.syncDirectory(directory)
     if (contents.config.keeper === 'file') {
       const keeper = await openFileKeeper(disk, anchor, storeId)
