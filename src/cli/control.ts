@@ -15,7 +15,7 @@ import { ControlDesk } from './control-desk.ts'
 import { decodeFailed } from './control-wire.ts'
 import { HolderFailure } from './failure.ts'
 import { Holder, type HolderOptions } from './holder.ts'
-import { homeNamed, openOwnHome, realWorld, refuseOwnFiles } from './home.ts'
+import { homeNamed, openForeign, openOwnHome, realWorld, refuseOwnFiles } from './home.ts'
 
 /** Connections are counted by the server; this only keeps descriptors in hand while it drops those over its bound. */
 export const acceptedMax = 128
@@ -47,10 +47,11 @@ export async function serveControl(
   given: Given,
   store: Store,
   log: Log,
-  options: Omit<HolderOptions, 'refuse'> = {},
+  options: Omit<HolderOptions, 'refuse' | 'open'> = {},
 ): Promise<Control> {
   const refuse = (path: string) => refuseOwnFiles(given, path)
-  const holder = new Holder(store, realWorld(), { ...options, refuse })
+  const open = (path: string) => openForeign(given, path)
+  const holder = new Holder(store, realWorld(), { ...options, refuse, open })
   const desk = new ControlDesk(holder, realClock)
   const server = new SubjectServer(desk, realClock)
   const path = join(await homeNamed(given), controlName)

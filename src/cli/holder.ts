@@ -1,4 +1,5 @@
 import { base64url, equal } from '../bytes/bytes.ts'
+import type { File } from '../host/disk.ts'
 import type { Log } from '../host/log.ts'
 import { realPath } from '../node/path.ts'
 import type { Endpoint } from '../session/connection.ts'
@@ -37,6 +38,8 @@ export type HolderOptions = {
   readonly handsOver?: boolean
   /** Refuses what no sending may read. @throws UsageError */
   readonly refuse: (path: string) => Promise<void>
+  /** Opens a file that is to be sent, judged once more: its name may mean another one by then. */
+  readonly open: (path: string) => Promise<File>
   readonly adopt?: (file: Uint8Array) => Promise<Adoption>
   readonly forgotten?: (id: Uint8Array) => void
 }
@@ -105,7 +108,12 @@ export class Holder {
     try {
       await peerNamed(this.store, order.peer) // it may have been removed before it was taken
       const endpoint = await this.endpoint(log)
-      const sending = new Sending(endpoint, await held.client(), held.lane, { ...order, path, unreached })
+      const sending = new Sending(endpoint, await held.client(), held.lane, {
+        ...order,
+        path,
+        unreached,
+        open: this.#options.open,
+      })
       if (entry.failure !== undefined) throw entry.failure
       entry.sending = sending
       begun(sending)

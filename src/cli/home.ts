@@ -1,11 +1,11 @@
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { DiskError } from '../host/disk.ts'
-import { anchorNames } from '../keeper/anchor.ts'
+import { DiskError, type File, type Stat } from '../host/disk.ts'
 import type { KeeperKind } from '../mark/mark.ts'
 import { realClock } from '../node/clock.ts'
 import { realDisk } from '../node/disk.ts'
 import { openEntropy } from '../node/entropy.ts'
+import { openNamed } from '../node/file.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
 import { realName, realPath } from '../node/path.ts'
 import { type Exposure, findExposure, quoted } from '../node/permissions.ts'
@@ -140,18 +140,40 @@ export async function standsAt(home: string): Promise<boolean> {
  * frees the lock.
  */
 export async function refuseOwnFiles(given: Given, path: string): Promise<void> {
-  const home = await homeNamed(given)
-  if (!(await standsAt(home))) return
-  const { anchorPath } = await locate(realDisk, home, await anchorBaseNamed(given))
-  for (const own of [home, await realPath(anchorPath)])
+  for (const own of await ownDirectories(given))
     if (path === own || path.startsWith(`${own}/`))
       throw new UsageError(`${path} lies in ${own}, which is Pawl's own`, 'name a file elsewhere')
-  const [file, lock] = await Promise.all([
-    realDisk.stat(path),
-    realDisk.stat(join(anchorPath, anchorNames.lock)),
-  ])
-  if (file !== undefined && file.device === lock?.device && file.inode === lock.inode)
-    throw new UsageError(`${path} is the lock of ${home} by another name`, 'name another file')
+  const stat = await realDisk.stat(path)
+  if (stat !== undefined) await refuseOwnFile(given, path, stat)
+}
+
+/** Opens, to read, what was named, unless it is a file of the home or its anchor, by whatever name. */
+export async function openForeign(given: Given, path: string): Promise<File> {
+  await refuseOwnFiles(given, path)
+  return openNamed(path, stat => refuseOwnFile(given, path, stat))
+}
+
+async function refuseOwnFile(given: Given, path: string, { device, inode }: Stat): Promise<void> {
+  for (const directory of await ownDirectories(given))
+    for await (const own of filesUnder(directory))
+      if (own.device === device && own.inode === inode)
+        throw new UsageError(`${path} is a file of ${directory} by another name`, 'name another file')
+}
+
+async function ownDirectories(given: Given): Promise<readonly string[]> {
+  const home = await homeNamed(given)
+  if (!(await standsAt(home))) return []
+  const { anchorPath } = await locate(realDisk, home, await anchorBaseNamed(given))
+  return [home, await realPath(anchorPath)]
+}
+
+async function* filesUnder(directory: string): AsyncGenerator<Stat> {
+  for (const name of await realDisk.list(directory)) {
+    const path = join(directory, name)
+    const stat = await realDisk.stat(path) // it may be gone by now: a holder gives up segments
+    if (stat?.kind === 'directory') yield* filesUnder(path)
+    else if (stat !== undefined) yield stat
+  }
 }
 
 /** Where a file is to be written: the real path of its directory, which must exist, and its own name. */

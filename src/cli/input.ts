@@ -3,7 +3,7 @@ import { realDisk } from '../node/disk.ts'
 import { realPath } from '../node/path.ts'
 import { isStandardInputDirectory } from '../node/standard-input.ts'
 import { type Given, UsageError } from './command.ts'
-import { notEmpty, refuseOwnFiles } from './home.ts'
+import { notEmpty, openForeign } from './home.ts'
 import { size } from './output.ts'
 
 /** The bytes of a file that was named, `-` being standard input; `hint` is for one that is over `max`. */
@@ -45,10 +45,9 @@ async function contents(given: Given, name: string, max: number): Promise<Uint8A
 async function openInput(given: Given, name: string): Promise<File> {
   try {
     const path = await realPath(notEmpty('FILE', name))
-    await refuseOwnFiles(given, path)
     const kind = (await realDisk.stat(path))?.kind ?? 'file'
     if (kind !== 'file') throw new UsageError(`${name} is no regular file`, 'use - for standard input')
-    return await realDisk.open(path, { access: 'read' })
+    return await openForeign(given, path)
   } catch (error) {
     if (error instanceof DiskError && error.code === 'missing')
       throw new UsageError(`no file ${name}`, 'name one that exists, or - for standard input')

@@ -1,7 +1,7 @@
+import type { File } from '../host/disk.ts'
 import { type Correspondent, canPass, deliver } from '../mailbox/courier.ts'
 import { Patience } from '../mailbox/patience.ts'
 import { isDelivered, type Job, queueFile } from '../mailbox/send-file.ts'
-import { realDisk } from '../node/disk.ts'
 import { connect } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
@@ -16,6 +16,7 @@ import { turnedBack } from './turned-back.ts'
 export type Order = {
   /** The file's real path. */
   readonly path: string
+  readonly open: (path: string) => Promise<File>
   readonly to: Place
   readonly giveUpMs: number
   readonly again: boolean
@@ -127,14 +128,14 @@ export class Sending {
   async #queue(begin: () => void): Promise<void> {
     const { store } = this.#endpoint
     const { outbox } = this.#peer.mailbox
-    const { path, again } = this.#order
+    const { path, open, again } = this.#order
     const progress = (job: Job) => {
       if (this.#job === undefined) this.#linesBefore = job.lines
       this.#job = job
       if (!this.#isDelivered()) begin()
     }
     const stop = this.#stopped.signal
-    this.#job = await queueFile(realDisk, store, outbox, this.#peer.party.peer.id, path, {
+    this.#job = await queueFile({ open }, store, outbox, this.#peer.party.peer.id, path, {
       again,
       progress,
       stop,

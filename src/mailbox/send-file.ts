@@ -39,7 +39,7 @@ const lineFeed = 10
  * `stop`, once what was being queued is
  */
 export async function queueFile(
-  disk: Disk,
+  disk: Pick<Disk, 'open'>,
   store: Store,
   outbox: Outbox,
   peer: Uint8Array,

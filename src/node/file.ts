@@ -45,6 +45,28 @@ export async function openFile(path: string, options: OpenOptions): Promise<File
   return new RealFile(fd, path, options.durable === true)
 }
 
+/** Refers to a file without opening it (open(2)); the same number on every architecture of Linux that Node has. */
+const O_PATH = 0o10000000
+
+/**
+ * Opens, to read, a file that somebody else named. `refuse` judges the file itself, which is opened afterwards whatever
+ * its name means by then. Until then it is only referred to: closing what was never opened frees no lock.
+ */
+export async function openNamed(path: string, refuse: (stat: Stat) => Promise<void>): Promise<File> {
+  const isLinux = process.platform === 'linux'
+  const seen = await opened(path, isLinux ? O_PATH | O_NOFOLLOW : always | O_RDONLY)
+  try {
+    const stat = statOf(await settled<fs.Stats>('fstat', path, done => fs.fstat(seen, done)))
+    if (stat.kind !== 'file') throw new DiskError('unfit', `open ${path}: not a regular file`)
+    await refuse(stat)
+    const again = isLinux ? `/proc/self/fd/${seen}` : path
+    const fd = await settled<number>('open', path, done => fs.open(again, O_RDONLY | O_NOCTTY, done))
+    return new RealFile(fd, path, false)
+  } finally {
+    fs.closeSync(seen)
+  }
+}
+
 function flagsFor({ access, durable }: OpenOptions): number {
   const barrier = durable ? O_DSYNC : 0
   switch (access) {

@@ -142,6 +142,7 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
     symlinkSync(join(anchor, 'lock'), scene.path('innocent'))
     symlinkSync(anchor, scene.path('directory'))
     linkSync(join(anchor, 'lock'), scene.path('twin')) // closing it would free the lock
+    linkSync(join(anchor, 'key'), scene.path('twin-of-key'))
     execFileSync('mkfifo', [scene.path('fifo')])
     const ends = async (path: string): Promise<string> => {
       const { sending } = await askHolder(asked, { ...order, path }, ['sending'])
@@ -157,6 +158,7 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
     const twin = scene.path('twin')
     for (const path of [
       twin,
+      scene.path('twin-of-key'),
       join(anchor, 'lock'),
       join(anchor, 'key'),
       scene.path('innocent'),
@@ -165,6 +167,9 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
       assert.equal(await ends(path), 'cli/USAGE', path)
     assert.equal(await ends(join(scene.path('h'), 'home.cbor')), 'cli/USAGE')
     assert.equal(await ends(scene.path('nothing')), 'disk/missing')
+    const put = await scene.run(['state', 'put', '/state/k', 'twin-of-key', '--home', 'h'])
+    assert.equal(put.code, 2)
+    assert.match(put.stderr, /by another name/)
     for (const path of ['/dev/zero', '/dev/tty', scene.folder, scene.path('fifo')])
       assert.match(await ends(path), /^(state\/EINVAL|disk\/(unfit|failed|missing|denied))$/, path)
     // The lock is held as before.
