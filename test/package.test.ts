@@ -102,13 +102,19 @@ suite('the package', { timeout: 60_000 }, () => {
     const program = /```ts\n([\s\S]*?)```/.exec(guide)?.[1] ?? ''
     const printed = /It prints\n\n```\n([\s\S]*?)```/.exec(guide)?.[1] ?? ''
     assert.ok(printed.length > 0)
-    writeFileSync(join(project, 'guide.mjs'), program)
-    const { stdout, stderr } = await run(process.execPath, ['guide.mjs'], {
+    writeFileSync(join(project, 'guide.mts'), program)
+    const { stdout, stderr } = await run(process.execPath, ['guide.mts'], {
       cwd: project,
       env,
       timeout: 20_000,
     })
     assert.deepEqual({ stdout, stderr }, { stdout: printed, stderr: '' })
+    const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')]
+    const strict = ['--strict', '--noEmit', '--module', 'nodenext', '--lib', 'esnext', ...types]
+    await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...strict, 'guide.mts'], {
+      cwd: project,
+      timeout: 60_000,
+    })
   })
 
   test('too old a Node is told so, and what to do', async () => {

@@ -49,7 +49,7 @@ export const recoveryKey: Run = async given => {
 }
 
 export const backup: Run = async given => {
-  const file = await outputPath(given, notEmpty('FILE', given.word(0)))
+  const file = await outputPath(given, notEmpty('BACKUP', given.word(0)))
   const to = await keyNamed(given, '--to', parseRecoveryPublicKey)
   const { home, base: anchorBase } = await checkedHome(given)
   const world = realWorld()
@@ -88,6 +88,7 @@ export const restore: Run = async given => {
       `a home stands at ${home} already`,
       `move it aside, for example: mv ${home} ${home}.old; or name another place with --home`,
     )
+  const made: string[] = []
   const writing = new LookProgress(world.clock, process.stderr, 'restored')
   const restored = await restoreHome(world, {
     file,
@@ -98,26 +99,39 @@ export const restore: Run = async given => {
     async admit({ config, anchorBase }) {
       refuseHooksIn(config.profile, process.env)
       await refuseToMake(home, anchorBase)
-      await makeDirectories(dirname(home))
-      await makeDirectories(anchorBase)
+      made.push(...(await makeDirectories(dirname(home))))
+      made.push(...(await makeDirectories(anchorBase)))
     },
     async confirm(plan) {
       progress.wipe()
       return confirmed(given, plan)
     },
     progress: (pass, bytes, of) => (pass === 'checking' ? progress : writing).show(bytes, of),
-  }).finally(() => {
-    progress.wipe()
-    writing.wipe()
   })
+    .finally(() => {
+      progress.wipe()
+      writing.wipe()
+    })
+    .catch(async error => {
+      await removeEmpty(made)
+      throw error
+    })
+  if (restored === undefined) {
+    await removeEmpty(made)
+    throw new UsageError(
+      'what is given up was not confirmed: nothing was changed',
+      'the same command again, and yes, if that is meant',
+    )
+  }
   return told(given, restored)
 }
 
-async function told(given: Given, restored: Restored | undefined): Promise<Ending> {
-  if (restored === undefined) {
-    say('nothing was changed')
-    return 'failed'
-  }
+/** What was made for a restore that came to nothing; what others use by now stays. */
+async function removeEmpty(made: readonly string[]): Promise<void> {
+  for (const path of made.toReversed()) await realDisk.removeDirectory(path).catch(() => {})
+}
+
+async function told(given: Given, restored: Restored): Promise<Ending> {
   const { backup, home, anchor, amendment, carriedOn } = restored
   const { number, amendment: made } = amendment
   const { reason, abandoned, adopted } = made
@@ -137,9 +151,12 @@ async function told(given: Given, restored: Restored | undefined): Promise<Endin
   return 'done'
 }
 
-/** What is given up is said first; a program says --yes, a person types it. */
+/** What is given up is said first; a program says --yes, and reads it in the answer; a person types it. */
 async function confirmed(given: Given, plan: RestorePlan): Promise<boolean> {
-  say(givenUp(plan))
+  const what = givenUp(plan)
+  if (given.json && given.has('--yes')) return true
+  if (given.json) throw new UsageError(`to be confirmed: ${what}`, 'with --yes, if that is meant')
+  say(what)
   if (given.has('--yes')) return true
   if (!process.stdin.isTTY || !process.stderr.isTTY)
     throw new UsageError('what is given up has to be confirmed', 'with --yes, if that is meant')
@@ -163,7 +180,7 @@ function givenUp({ backup, anchor, abandoned }: RestorePlan): string {
 }
 
 async function backupNamed(given: Given): Promise<string> {
-  const path = await realPath(notEmpty('FILE', given.word(0)))
+  const path = await realPath(notEmpty('BACKUP', given.word(0)))
   await refuseOwnFiles(given, path)
   const found = await realDisk.stat(path)
   if (found === undefined)
@@ -179,7 +196,12 @@ async function keyNamed<T>(
 ): Promise<T> {
   const max = keyBytesMax
   const hint = 'pawl state recovery-key makes what is asked for'
-  using bytes = new Secret(await inputBytes(given, notEmpty(option, given.needed(option)), { max, hint }))
+  const missing =
+    option === '--to'
+      ? '--to takes the public recovery key, which ends in .pub; the backup to write is named before it'
+      : '--key takes the secret recovery key, which pawl state recovery-key made; the backup is named before it'
+  const name = notEmpty(option, given.needed(option))
+  using bytes = new Secret(await inputBytes(given, name, { max, hint, missing }))
   return parse(bytes.bytes)
 }
 

@@ -131,19 +131,23 @@ function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`)
 }
 
-/** A directory and those above it: for the owner alone; what exists is left as it is. */
-export async function makeDirectories(path: string): Promise<void> {
+/** A directory and those above it: for the owner alone; what exists is left as it is. Answers those it made, outermost first. */
+export async function makeDirectories(path: string): Promise<string[]> {
   const found = await realDisk.stat(path)
-  if (found?.kind === 'directory') return
+  if (found?.kind === 'directory') return []
   if (found !== undefined) throw new UsageError(`${path} is not a directory`, 'name another place')
   const parent = dirname(path)
-  await makeDirectories(parent)
+  const made = await makeDirectories(parent)
   try {
     await realDisk.makeDirectory(path)
   } catch (error) {
-    if (!(error instanceof DiskError && error.code === 'exists')) throw error // another init made it just now
+    if (error instanceof DiskError && error.code === 'exists') return made // another init made it just now
+    if (error instanceof DiskError && error.code === 'missing')
+      throw new UsageError(`no directory can be made at ${path}: ${error.message}`, 'name another place')
+    throw error
   }
   await realDisk.syncDirectory(parent)
+  return [...made, path]
 }
 
 async function onOneDevice(home: string, anchor: string): Promise<boolean> {

@@ -2,20 +2,25 @@ import { DiskError, type File } from '../host/disk.ts'
 import { realDisk } from '../node/disk.ts'
 import { realPath } from '../node/path.ts'
 import { isStandardInputDirectory } from '../node/standard-input.ts'
+import { StateError } from '../state/error.ts'
 import { type Given, UsageError } from './command.ts'
 import { notEmpty, openForeign } from './home.ts'
 import { size } from './output.ts'
 
-/** The bytes of a file that was named, `-` being standard input; `hint` is for one that is over `max`. */
+/**
+ * The bytes of a file that was named, `-` being standard input. `hint` is for one that is over `max`, without it that is
+ * E2BIG; `missing` for one that is not there.
+ */
 export async function inputBytes(
   given: Given,
   name: string,
-  { max, hint }: { readonly max: number; readonly hint: string },
+  { max, hint, missing }: { readonly max: number; readonly hint?: string; readonly missing?: string },
 ): Promise<Uint8Array> {
   // One byte more than allowed is enough to refuse it.
-  const bytes = name === '-' ? await standardInput(max) : await contents(given, name, max)
-  if (bytes.length > max) throw new UsageError(`${name} is over ${size(max)}`, hint)
-  return bytes
+  const bytes = name === '-' ? await standardInput(max) : await contents(given, name, max, missing)
+  if (bytes.length <= max) return bytes
+  const message = `${name === '-' ? 'standard input' : name} is over ${size(max)}`
+  throw hint === undefined ? new StateError('E2BIG', message) : new UsageError(message, hint)
 }
 
 async function standardInput(max: number): Promise<Uint8Array> {
@@ -32,8 +37,13 @@ async function standardInput(max: number): Promise<Uint8Array> {
   return Buffer.concat(chunks)
 }
 
-async function contents(given: Given, name: string, max: number): Promise<Uint8Array> {
-  const file = await openInput(given, name)
+async function contents(
+  given: Given,
+  name: string,
+  max: number,
+  missing: string | undefined,
+): Promise<Uint8Array> {
+  const file = await openInput(given, name, missing)
   try {
     const bytes = new Uint8Array(max + 1)
     return bytes.subarray(0, await file.read(bytes, 0))
@@ -42,7 +52,11 @@ async function contents(given: Given, name: string, max: number): Promise<Uint8A
   }
 }
 
-async function openInput(given: Given, name: string): Promise<File> {
+async function openInput(
+  given: Given,
+  name: string,
+  missing = 'name one that exists, or - for standard input',
+): Promise<File> {
   try {
     const path = await realPath(notEmpty('FILE', name))
     const kind = (await realDisk.stat(path))?.kind ?? 'file'
@@ -50,7 +64,7 @@ async function openInput(given: Given, name: string): Promise<File> {
     return await openForeign(given, path)
   } catch (error) {
     if (error instanceof DiskError && error.code === 'missing')
-      throw new UsageError(`no file ${name}`, 'name one that exists, or - for standard input')
+      throw new UsageError(`no file ${name}`, missing)
     throw error
   }
 }

@@ -84,8 +84,9 @@ async function policyToJudgeBy(given: Given): Promise<Policy | undefined> {
   return (await storedPolicy(home).finally(() => home.close()))?.policy
 }
 
-export function policyBytes(given: Given, name: string): Promise<Uint8Array> {
-  return inputBytes(given, name, { max: policyLimits.fileBytesMax, hint: 'a policy file is at most that' })
+export function policyBytes(given: Given, name: string, missing?: string): Promise<Uint8Array> {
+  const hint = 'a policy file is at most that'
+  return inputBytes(given, name, { max: policyLimits.fileBytesMax, hint, ...(missing && { missing }) })
 }
 
 function versionOf({ version, digest }: Policy): { readonly version: number; readonly digest: string } {

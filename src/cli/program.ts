@@ -116,8 +116,15 @@ function usageError(error: CommanderError, line: readonly string[]): UsageError 
   const said = error.message.replace(/^error: /, '').replace(/[<>]/g, '')
   const meant = /\(Did you mean (?:one of )?(.+)\?\)/.exec(said)?.[1]
   const message = said.replace(/\s*\(Did you mean .*$/s, '').replace(/\.$/, '')
+  const inGroup = error.code === 'commander.unknownCommand' && name === '' ? commandsCalled(first) : []
+  if (inGroup.length > 0) return new UsageError(message, `did you mean ${inGroup.join(' or ')}?`)
   const see = `see pawl ${[name, '--help'].filter(Boolean).join(' ')}`
   return new UsageError(message, meant === undefined ? see : `did you mean ${meant}?`)
+}
+
+/** Commands of a group whose last word was typed without the group: `pawl put`. */
+function commandsCalled(word: string): string[] {
+  return commands.filter(({ name }) => name.endsWith(` ${word}`)).map(({ name }) => `pawl ${name}`)
 }
 
 /** The command or group of commands that the line begins with. */

@@ -11,10 +11,7 @@ import { answer, answerBytes, answerJson, size } from './output.ts'
 
 export const put: Run = async given => {
   const path = checkStatePath(given.word(0))
-  const payload = await inputBytes(given, given.word(1), {
-    max: limits.payloadBytesMax,
-    hint: 'a record is at most that; put it in parts',
-  })
+  const payload = await inputBytes(given, given.word(1), { max: limits.payloadBytesMax })
   const generation = await changeHome(given, home => home.putAtomic(path, payload))
   if (given.json) await answerJson({ path, bytes: payload.length, generation })
   else await answer(`${path}: ${size(payload.length)}, generation ${generation}`)

@@ -64,6 +64,13 @@ export const stated: Run = async given => {
         'nobody is served',
         'adopt a policy with subjects, or move the home to a shorter path',
       )
+    if (places.length === 0)
+      notice(
+        given,
+        log,
+        "no subject is served, only the other commands of the home's owner; pawl state policy adopt FILE puts a policy in force that has some",
+        { event: 'stated/no-subjects' },
+      )
     for (const [subject, place] of places)
       notice(given, log, `serving ${subject} on ${place}`, { event: 'stated/serving', subject, place })
     reload = reloader(given, subjects, log, policyFile)
@@ -81,7 +88,13 @@ export const stated: Run = async given => {
 type PolicyFile = { readonly policy: Policy; readonly bytes: Uint8Array }
 
 async function readPolicy(given: Given, file: string): Promise<PolicyFile> {
-  const bytes = await policyBytes(given, file)
+  if (file === '-')
+    throw new UsageError('--policy takes a file, which SIGHUP reads again', 'write the policy to a file')
+  const bytes = await policyBytes(
+    given,
+    file,
+    'name a policy file that exists; docs/guides/policy.md shows one',
+  )
   return { policy: parsePolicy(bytes), bytes }
 }
 
@@ -196,7 +209,7 @@ class Subjects {
     if (this.#passed.has(name)) return
     if (this.#directory === undefined)
       throw new UsageError(
-        'the policy has subjects, and there is no place for their sockets',
+        `there is no place for the socket of ${name}, a subject of the policy${this.#passedNames()}`,
         'name a directory with --sockets DIR, or pass a socket named after each subject from a systemd unit',
       )
     if (uid !== ownUid() && ownUid() !== 0)
@@ -204,6 +217,11 @@ class Subjects {
         `${name} is uid ${uid}: only root can make a socket for another user`,
         'run as root, or pass a socket from a systemd unit',
       )
+  }
+
+  #passedNames(): string {
+    const names = [...this.#passed.keys()]
+    return names.length === 0 ? '' : `; sockets were passed for ${names.join(', ')}`
   }
 
   /** Whatever keeps one subject from being served keeps nobody else. */

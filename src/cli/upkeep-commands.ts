@@ -27,12 +27,14 @@ export const upkeepCommands: readonly Command[] = [
     about: [
       'One line of JSON each, oldest first: action, at (milliseconds since 1970), decision, path, reason, subject, and the generation of a change. Changes by the owner have an empty subject. Reads and refusals are those that pawl stated judged; when too many came at once, a line of action dropped says how many are missing. Old lines go when there are more than 64 MiB of them.',
     ],
-    options: [home, anchor],
+    options: [home, anchor, { flag: '--json', about: 'the same: each line is a JSON object anyway' }],
     examples: [
       { line: 'pawl state audit', about: 'all of it' },
       { line: 'pawl state audit | grep \'"decision":"deny"\'', about: 'what was denied' },
     ],
-    fields: [],
+    fields: [
+      'action, at (milliseconds since 1970), decision (allow or deny), path, reason, subject; generation of a change',
+    ],
     exits: ['done', ...reading],
     seeAlso: ['state history', 'stated'],
     load: async () => (await import('./upkeep.ts')).audit,
@@ -70,7 +72,7 @@ export const upkeepCommands: readonly Command[] = [
       { line: 'pawl state compact --json', about: 'bytes before and after' },
     ],
     fields: ['before, after: bytes of the journal'],
-    exits: ['done', ...opening],
+    exits: ['done', ...opening, 'unreachable'],
     seeAlso: ['state inspect', 'state history'],
     load: async () => (await import('./upkeep.ts')).compact,
   },
@@ -81,6 +83,7 @@ export const upkeepCommands: readonly Command[] = [
     about: [
       'Without SCOPE and --store-key, all of it: the store key, and the data key of every scope with the slot of the anchor that it hangs on. Everything that is live is sealed again under the new keys, beside whatever else the home is used for; then the old keys are overwritten, and with them dies every copy of what was sealed under them: in old segments, and in copies of the home.',
       'It takes as long as reading and writing all that is live, and for a while as much room again. Interrupted or killed, it goes on when the home is next opened for longer, or when it is asked for again. Do it when somebody may have read the anchor.',
+      'SCOPE is a group of records under a key of their own. Programs make them with the library; pawl state inspect lists them. What is put without naming one is in the scope default.',
     ],
     options: [
       { flag: '--store-key', about: 'the store key; with SCOPE, both and nothing else' },

@@ -5,7 +5,7 @@
  */
 export interface Disk {
   /**
-   * `exclusive` creates and fails with `exists` if the name is taken. Files are made 0600. Only a regular file is
+   * `exclusive` creates and fails with `exists` if the name is taken. Files are made 0600, unless they are `forAll`. Only a regular file is
    * opened, and no link followed to one; anything else is `unfit`, and nothing waits for it.
    */
   open(path: string, options: OpenOptions): Promise<File>
@@ -30,6 +30,8 @@ export type OpenOptions = {
   readonly access: 'read' | 'write' | 'exclusive'
   /** Each write is on stable storage when it returns. */
   readonly durable?: boolean
+  /** `exclusive` makes it 0644: nothing in it is secret, and other users read it. */
+  readonly forAll?: boolean
 }
 
 export interface File {

@@ -276,7 +276,7 @@ export function refuseOddPart(bytes: Uint8Array): void {
 }
 
 /** The scope that seals every message body kept for or from a peer. */
-export function mailboxScope(peer: Uint8Array): string {
+function mailboxScope(peer: Uint8Array): string {
   return `mailbox:${base64url(peer)}`
 }
 

@@ -9,6 +9,7 @@ const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_DSYNC, O_NOFOLLOW, O_NOCTTY, O_NONB
 const always = O_NOFOLLOW | O_NOCTTY | O_NONBLOCK
 
 export const fileMode = 0o600
+const fileModeForAll = 0o644
 
 /** Durable writes that take longer than this, on average of late, go to the thread pool. */
 const blockingMsMax = 0.4
@@ -36,7 +37,7 @@ export async function openFile(path: string, options: OpenOptions): Promise<File
   const fd = await opened(path, flagsFor(options))
   try {
     if (options.access === 'exclusive')
-      await modeSet(fd, path) // a umask may have taken the owner's own bits
+      await modeSet(fd, path, options.forAll === true ? fileModeForAll : fileMode) // a umask may have taken the owner's own bits
     else await refuseIrregular(fd, path)
   } catch (error) {
     fs.closeSync(fd)
@@ -234,6 +235,6 @@ async function refuseIrregular(fd: number, path: string): Promise<void> {
   if (!stats.isFile()) throw new DiskError('unfit', `open ${path}: not a regular file`)
 }
 
-function modeSet(fd: number, path: string): Promise<void> {
-  return settled('chmod', path, done => fs.fchmod(fd, fileMode, done))
+function modeSet(fd: number, path: string, mode: number): Promise<void> {
+  return settled('chmod', path, done => fs.fchmod(fd, mode, done))
 }

@@ -1,7 +1,7 @@
 import { equal, hex } from '../bytes/bytes.ts'
 import { emptyFrontier, rooted } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
-import type { Disk } from '../host/disk.ts'
+import { type Disk, DiskError } from '../host/disk.ts'
 import { createAnchor, firstMark, join, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
 import type { Operation } from './block.ts'
 import { type Config, configPath, encodeConfig } from './config.ts'
@@ -30,7 +30,7 @@ export type NewHome = {
  * Makes anchor and home; parents must exist. The anchor is whole first, then group 1 and mark 1 in a home under
  * another name, which is renamed into place last: after a crash there is a home or none, and it starts over. What an
  * error cuts short is cleared away.
- * @throws StateError EINVAL (a home stands there), EINTEGRITY (part of one does, or a parent is missing), ENOSPC
+ * @throws StateError EINVAL (a home stands there, or its parent is missing), EINTEGRITY (part of one does), ENOSPC
  */
 export async function createHome(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
   try {
@@ -66,6 +66,7 @@ type Parts = {
 async function createParts(world: World, wanted: NewHome, parts: Parts): Promise<void> {
   const { disk, entropy } = world
   const { storeId, anchorPath, unfinished } = parts
+  const { home } = wanted
   await createAnchor(disk, entropy, anchorPath, storeId, wanted.slots)
   await disk.syncDirectory(wanted.anchorBase)
   const anchor = await openAnchor(disk, anchorPath)
@@ -91,7 +92,7 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
       salt: entropy.bytes(32),
       keys,
     })
-    await disk.makeDirectory(unfinished)
+    await makeHomeDirectory(disk, unfinished, home)
     await Journal.create(disk, join(unfinished, journalName), keys, group)
     const file = await disk.open(join(unfinished, homeFileName), { access: 'exclusive' })
     await file.write(encodeHomeFile({ storeId, anchor: anchorPath }), 0)
@@ -123,6 +124,17 @@ async function clearAway(
     (await homeExists(disk, home)) && equal((await locate(disk, home, undefined)).storeId, storeId)
   if (stands) return
   for (const place of places) await removeAll(disk, place)
+}
+
+/** The directory that becomes a home. @throws StateError EINVAL where none can be: below nothing, or in /proc */
+export async function makeHomeDirectory(disk: Disk, path: string, home = path): Promise<void> {
+  try {
+    await disk.makeDirectory(path)
+  } catch (error) {
+    if (error instanceof DiskError && error.code === 'missing')
+      throw new StateError('EINVAL', `no home can be made at ${home}: ${error.message}`, { cause: error })
+    throw error
+  }
 }
 
 /** A file, or a directory with all that is in it; nothing if there is nothing. */

@@ -21,6 +21,8 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
     assert.equal(code, 0, stderr)
     assert.match(stdout, /^secret {2}.*recovery\npublic {2}.*recovery\.pub\nid {6}[0-9a-f]{64}\n$/)
     assert.match(stderr, /off this machine/)
+    const modes = ['recovery', 'recovery.pub'].map(name => fs.statSync(scene.path(name)).mode & 0o777)
+    assert.deepEqual(modes, [0o600, 0o644])
     assertFails(await state(['recovery-key', 'recovery']), { exit: 2, code: 'state/EINVAL' })
     assertFails(await state(['recovery-key', 'none/recovery']), { exit: 2, code: 'cli/USAGE' })
     assertFails(await state(['recovery-key', 'anchors']), { exit: 2, code: 'state/EINVAL' })
@@ -57,6 +59,12 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
       exit: 2,
       code: 'state/EINVAL',
       error: /secret recovery key/,
+    })
+    assertFails(await state(['backup', 'recovery.pub', '--to', 'b3', '--home', 'a']), {
+      exit: 2,
+      code: 'cli/USAGE',
+      error: /no file b3/,
+      hint: /^--to takes the public recovery key, .*; the backup to write is named before it$/,
     })
     assertFails(await state(['backup', 'b3', '--to', 'recovery.pub', '--home', 'none']), {
       exit: 10,
@@ -103,6 +111,9 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
     const asked = await restore()
     assertFails(asked, { exit: 2, code: 'cli/USAGE', hint: /--yes/ })
     assert.match(asked.stderr, /mark is at \d+, the backup is of \d+ .* given up for good.* never open again/)
+    const programs = await restore('--json')
+    assert.deepEqual([programs.code, programs.stdout], [2, ''])
+    assert.match(JSON.parse(programs.stderr).message, /the backup is of \d+ .* given up for good/)
     assert.equal((await state(['get', '/state/later', '--home', 'old'])).stdout, 'later')
     const { code, stdout, stderr } = await restore('--yes', '--json')
     assert.equal(code, 0, stderr)
@@ -123,6 +134,7 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
     assert.match(looked.stdout, /SEGMENT_HEADER[\s\S]*gave up, which never opens again/)
     assert.equal((await state(['fsck', '--home', 'a'])).code, 0)
     assert.match(await scene.ok('state', 'audit', '--home', 'a'), /"action":"restore"/)
+    assert.match(await scene.ok('state', 'audit', '--home', 'a', '--json'), /"action":"restore"/)
     const { amendments } = JSON.parse(await scene.ok('state', 'inspect', '--home', 'a', '--json'))
     assert.deepEqual(
       amendments.map(({ number, reason }: { number: number; reason: string }) => [number, reason]),
@@ -142,8 +154,33 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
   test('beside an anchor that stands elsewhere a second home is not made', async () => {
     fs.renameSync(scene.path('a'), scene.path('aside'))
     const refused = await restore('--anchor', 'elsewhere', '--yes')
-    assertFails(refused, { exit: 2, code: 'state/EINVAL', error: /stands at .*anchors/ })
+    assertFails(refused, { exit: 2, code: 'state/EINVAL', error: /stands at .*anchors.*two homes/ })
+    assertFails(refused, {
+      exit: 2,
+      code: 'state/EINVAL',
+      hint: /^to practise, use --check, or another machine/,
+    })
     assert.ok(!fs.existsSync(scene.path('a')))
+    assert.ok(!fs.existsSync(scene.path('elsewhere')))
     assert.equal((await scene.ok('id', '--home', 'aside')).trim(), identity)
+  })
+
+  test('a place where no home can be is the caller’s trouble, and nothing is left behind', async () => {
+    fs.renameSync(scene.path('anchors'), scene.path('put away'))
+    const impossible = ['restore', 'b', '--key', 'recovery', '--anchor', 'new/anchors', '--home', '/proc/x']
+    assertFails(await state(impossible), {
+      exit: 2,
+      code: 'state/EINVAL',
+      error: /no home can be made at \/proc\/x/,
+    })
+    assert.ok(!fs.existsSync(scene.path('new')))
+    assertFails(await scene.run(['init', '--profile', 'dev', '--home', '/proc/x']), {
+      exit: 2,
+      code: 'state/EINVAL',
+    })
+    assertFails(await scene.run(['init', '--profile', 'dev', '--home', '/proc/x/y']), {
+      exit: 2,
+      code: 'cli/USAGE',
+    })
   })
 })

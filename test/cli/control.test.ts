@@ -134,6 +134,7 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
     const { code, stderr } = await scene.run(['state', 'rotate', 'nowhere', '--home', 'h'])
     assert.equal(code, 1)
     assert.match(stderr, /state\/ENOENT/)
+    assert.match(stderr, /hint: pawl state inspect lists the scopes/)
   })
 
   test('files of the home and its anchor are not opened, by whatever name, nor what is no file', async t => {

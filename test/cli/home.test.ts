@@ -262,7 +262,7 @@ suite('a home', { timeout: 60_000 }, () => {
       refused(2, 'cli/USAGE', 'get', '/state/b', '--out', 'copy'),
     ])
     writeFileSync(scene.path('big'), Buffer.alloc(1024 * 1024 + 1))
-    await refused(2, 'cli/USAGE', 'put', '/state/x', 'big')
+    await refused(2, 'state/E2BIG', 'put', '/state/x', 'big')
     writeFileSync(scene.path('big'), Buffer.alloc(1024 * 1024))
     await scene.ok('state', 'put', '/state/x', 'big', '--home', 'a')
   })

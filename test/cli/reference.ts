@@ -76,7 +76,7 @@ function section(command: Command): string[] {
     help(command),
     '```',
     '',
-    `With \`--json\`, ${isLines(command) ? 'lines with `type`, and by type' : 'one object with'}:`,
+    `With \`--json\`, ${answerOf(command)}:`,
     '',
     ...command.fields.map(
       field => `- ${field.replace(/^([\w, ]+)/, names => names.replace(/\w+/g, '`$&`'))}`,
@@ -85,8 +85,10 @@ function section(command: Command): string[] {
   ]
 }
 
-function isLines({ options }: Command): boolean {
-  return options.some(({ flag, about }) => flag === '--json' && about.includes('JSON lines'))
+function answerOf({ options }: Command): string {
+  const about = options.find(({ flag }) => flag === '--json')?.about ?? ''
+  if (about.includes('JSON lines')) return 'lines with `type`, and by type'
+  return about.includes('each line') ? 'lines, each an object with' : 'one object with'
 }
 
 if (import.meta.main) process.stdout.write(reference())

@@ -137,7 +137,22 @@ test('with subjects and no place for their sockets it says what to do', async t 
   fs.writeFileSync(join(scene.folder, 'policy.json'), policy(1, '/state/boot/'))
   const { code, stderr } = await scene.run(['stated', '--home', 'h', '--policy', 'policy.json'])
   assert.equal(code, 2)
+  assert.match(stderr, /no place for the socket of \w+, a subject of the policy/)
   assert.match(stderr, /--sockets/)
+})
+
+test('without a policy it serves its owner alone, and says so', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  const daemon = scene.start(['stated', '--home', 'h', '--sockets', 'run'])
+  await daemon.line(/^statefsd/m)
+  const { code, stderr } = await daemon.kill('SIGTERM')
+  assert.equal(code, 0)
+  assert.match(stderr, /^pawl: no subject is served, .* pawl state policy adopt FILE/m)
+  const piped = await scene.run(['stated', '--home', 'h', '--policy', '-'])
+  assert.equal(piped.code, 2)
+  assert.match(piped.stderr, /--policy takes a file/)
 })
 
 test('whatever one subject does with its directory, the others are served, and the policy is in force', async t => {

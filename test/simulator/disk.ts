@@ -37,7 +37,7 @@ import type { FaultRule } from './fault.ts'
 import { SimulatedFile, statOf } from './file.ts'
 import { emptyImage, type Image, inodeAt, partsOf } from './image.ts'
 import { Machine, type Snapshot, snapshotOf, wholeImage } from './machine.ts'
-import { type DirectoryNode, emptyDirectory, emptyFile, type Node } from './node.ts'
+import { type DirectoryNode, emptyDirectory, emptyFile, emptyFileForAll, type Node } from './node.ts'
 import { isEntry, type Name, type Operation } from './operation.ts'
 import { Process, refuse, wrong } from './process.ts'
 import { type Profile, type ProfileName, profileOf } from './profile.ts'
@@ -117,8 +117,10 @@ export class SimulatedDisk implements Disk {
     const isNew = options.access === 'exclusive'
     const call = await this.#process.enter(isNew ? 'create' : 'open', path)
     refuse(call)
-    if (isNew)
-      return new SimulatedFile(this.#process, path, this.#create(call.number, path, emptyFile), options)
+    if (isNew) {
+      const make = options.forAll === true ? emptyFileForAll : emptyFile
+      return new SimulatedFile(this.#process, path, this.#create(call.number, path, make), options)
+    }
     const inode = this.#inode(path)
     if (this.#machine.live.get(inode)?.kind !== 'file') throw wrong('unfit', `${path}: not a file`)
     return new SimulatedFile(this.#process, path, inode, options)

@@ -33,6 +33,10 @@ export function emptyFile(device: number): FileNode {
   return { kind: 'file', mode: 0o600, device, length: 0, chunks: [], low: 0, high: 0 }
 }
 
+export function emptyFileForAll(device: number): FileNode {
+  return { ...emptyFile(device), mode: 0o644 }
+}
+
 export function emptyDirectory(device: number): DirectoryNode {
   return { kind: 'directory', mode: 0o700, device, entries: new Map() }
 }

@@ -37,7 +37,7 @@ const headerBytesMax = 16_384
 const lengthBytes = 4
 const chunkPlainBytes = 262_144
 const chunkPlainBytesMax = 1_179_648
-export const slotsMax = 65_536
+const slotsMax = 65_536
 export const backupPurpose = 'pawl v1 backup'
 const nothing = new Uint8Array(0)
 
@@ -64,7 +64,7 @@ export function encodeHeader({ signer, tree, at, slots, recovery, kem, salt }: H
 }
 
 /** The length of the map behind the preamble. @throws BytesError, BackupError EVERSION */
-export function parsePreamble(bytes: Uint8Array): number {
+function parsePreamble(bytes: Uint8Array): number {
   const reader = new Reader(bytes)
   if (!equal(reader.bytes(8), magic)) throw new BytesError('it does not begin as a backup does')
   const version = reader.u16()

@@ -2,7 +2,7 @@ import { equal, utf8 } from '../../bytes/bytes.ts'
 import { sha256 } from '../../crypto/hash.ts'
 import { type KemKeyPair, mlkem1024x25519, mlkem1024x25519FromSeeds } from '../../crypto/kem.ts'
 import { Secret } from '../../crypto/secret.ts'
-import type { Disk, File } from '../../host/disk.ts'
+import type { Disk, File, OpenOptions } from '../../host/disk.ts'
 import { StateError, stateError } from '../error.ts'
 import { parentOf, type World } from '../home.ts'
 
@@ -34,12 +34,13 @@ export function recoveryKeyOf(secret: Secret): RecoveryKey {
   return { pair, id: recoveryKeyId(pair.publicKey) }
 }
 
-export function recoveryKeyId(publicKey: Uint8Array): Uint8Array {
+function recoveryKeyId(publicKey: Uint8Array): Uint8Array {
   return sha256(utf8('pawl v1 recovery key id'), publicKey)
 }
 
 /**
- * Makes a recovery key: the secret half at `path`, the public half at `path` with `.pub` behind it, both synced.
+ * Makes a recovery key: the secret half at `path`, mode 0600, the public half at `path` with `.pub` behind it, mode 0644,
+ * both synced.
  * @throws StateError EINVAL (one of the two exists: neither is touched), ENOSPC, EPERM
  */
 export async function makeRecoveryKey(world: World, path: string): Promise<RecoveryPublicKey> {
@@ -54,7 +55,7 @@ export async function makeRecoveryKey(world: World, path: string): Promise<Recov
   try {
     await writeNew(disk, path, text.bytes)
     try {
-      await writeNew(disk, publicPath, encodeRecoveryPublicKey(pair.publicKey))
+      await writeNew(disk, publicPath, encodeRecoveryPublicKey(pair.publicKey), { forAll: true })
     } catch (error) {
       await disk.unlink(path).catch(() => {}) // no backup was ever sealed to it
       throw error
@@ -117,8 +118,13 @@ async function readBounded(disk: Disk, path: string): Promise<Secret> {
   return new Secret(bytes.bytes.slice(0, length))
 }
 
-async function writeNew(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
-  const file = await disk.open(path, { access: 'exclusive' })
+async function writeNew(
+  disk: Disk,
+  path: string,
+  bytes: Uint8Array,
+  options: Pick<OpenOptions, 'forAll'> = {},
+): Promise<void> {
+  const file = await disk.open(path, { access: 'exclusive', ...options })
   try {
     await file.write(bytes, 0)
     await file.sync()

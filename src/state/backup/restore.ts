@@ -232,7 +232,7 @@ class Restore {
       throw new StateError(
         'EINVAL',
         name === ''
-          ? `an anchor of this store stands at ${before}: restore beside it, or move it aside, so that not two homes open`
+          ? `an anchor of this store stands at ${before}: with another one elsewhere, two homes of it could open`
           : `a restore was cut short, or is at work, that left ${before}${name}: complete that one first, in ${parentOf(before)}, so that not two homes open`,
       )
     }

@@ -4,7 +4,7 @@ import { join } from '../../keeper/anchor.ts'
 import type { Amendment } from '../../mark/amendment.ts'
 import { type Mark, sameMark } from '../../mark/mark.ts'
 import { amendments } from '../amendments.ts'
-import { removeAll } from '../create.ts'
+import { makeHomeDirectory, removeAll } from '../create.ts'
 import { StateError } from '../error.ts'
 import { journalName, parentOf, type World } from '../home.ts'
 import { decodeHomeFile, encodeHomeFile, type HomeFile, homeFileName } from '../home-file.ts'
@@ -16,9 +16,9 @@ import { look, lookAt } from '../reader.ts'
  */
 export const unfinishedName = 'restoring.cbor'
 
-/** Makes the directory of a home that is to be restored. */
+/** Makes the directory of a home that is to be restored. @throws StateError EINVAL where none can be */
 export async function beginHome(disk: Disk, directory: string, homeFile: HomeFile): Promise<void> {
-  await disk.makeDirectory(directory)
+  await makeHomeDirectory(disk, directory)
   const file = await disk.open(join(directory, unfinishedName), { access: 'exclusive' })
   try {
     await file.write(encodeHomeFile(homeFile), 0)
