@@ -3,7 +3,7 @@ import type { Log } from '../host/log.ts'
 import { type Wire, WireError } from '../host/wire.ts'
 import { realClock } from '../node/clock.ts'
 import { journalPath, openJournalSink } from '../node/journal.ts'
-import { type LineSink, openLineSink } from '../node/line-sink.ts'
+import { type LineSink, openLineSink, type Tell } from '../node/line-sink.ts'
 import { ownUid } from '../node/permissions.ts'
 import { notifyReady, passedDescriptors } from '../node/systemd.ts'
 import { enterableBy, listenDescriptor, listenUnix, type UnixListener } from '../node/unix.ts'
@@ -37,7 +37,8 @@ export const stated: Run = async given => {
   const stopped = new Promise<Exit>(resolve =>
     onInterruption(signal => resolve(signal === 'SIGTERM' ? 'done' : 'interrupted')),
   )
-  const sinks = await auditSinksNamed(given)
+  const log = logOf(given)
+  const sinks = await auditSinksNamed(given, log)
   const auditSink = (lines: readonly string[]): void => {
     for (const sink of sinks) sink.write(lines)
   }
@@ -45,7 +46,6 @@ export const stated: Run = async given => {
     for (const sink of sinks) await sink.close()
     throw error
   })
-  const log = logOf(given)
   const ending: (() => Promise<void>)[] = [() => store.close(), ...sinks.map(sink => () => sink.close())]
   try {
     const subjects = new Subjects(given, store, log, socketsNamed(given))
@@ -117,13 +117,31 @@ function reloader(given: Given, subjects: Subjects, log: Log, file: string | und
   }
 }
 
-async function auditSinksNamed(given: Given): Promise<readonly LineSink[]> {
+async function auditSinksNamed(given: Given, log: Log): Promise<readonly LineSink[]> {
   const dropped = (count: number): string => droppedLine(count, realClock.now())
   const sinks: LineSink[] = []
   if (given.has('--audit-journal')) sinks.push(await openAuditJournal(dropped))
   const name = named(given, '--audit-log')
-  if (name !== undefined) sinks.push(await openLineSink(await outputPath(given, name), dropped))
+  if (name !== undefined) {
+    const path = await outputPath(given, name)
+    sinks.push(await openLineSink(path, dropped, tellerOf(given, log, path)))
+  }
   return sinks
+}
+
+function tellerOf(given: Given, log: Log, path: string): Tell {
+  return {
+    behind(error) {
+      const message = error instanceof Error ? error.message : String(error)
+      const words = `the audit log cannot be written, and is tried again: ${message}`
+      notice(given, log, words, { event: 'stated/audit-behind', path, message })
+    },
+    caughtUp: () =>
+      notice(given, log, `the audit log is written again: ${path}`, {
+        event: 'stated/audit-caught-up',
+        path,
+      }),
+  }
 }
 
 async function openAuditJournal(dropped: (count: number) => string): Promise<LineSink> {
