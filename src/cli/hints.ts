@@ -44,7 +44,11 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
     /^an anchor of this store stands/,
     'to practise, use --check, or another machine; to go on from the backup, leave --anchor out, so that the new anchor replaces that one',
   ],
-  ['EINVAL', /^a restore was cut short/, 'run it again with the --home and --anchor that it had; then this one'],
+  [
+    'EINVAL',
+    /^a restore was cut short/,
+    'run it again with the --home and --anchor that it had; then this one',
+  ],
   ['EINVAL', /is in the way/, 'see what it is; once it is moved aside, the same command again'],
   ['EINVAL', /^no home can be made/, 'name another place with --home'],
   ['EINVAL', /recovery (public )?key(?! is never)/, recoveryKeys],
