@@ -2,7 +2,6 @@ import { strict as assert } from 'node:assert'
 import { after, test } from 'node:test'
 import { recordSealings } from '../../src/crypto/aead.ts'
 import type { Disk, File } from '../../src/host/disk.ts'
-import { StoreKeys } from '../../src/keeper/store-keys.ts'
 import { Committer } from '../../src/state/committer.ts'
 import { createHome } from '../../src/state/create.ts'
 import { openHome, type World } from '../../src/state/home.ts'
@@ -77,7 +76,7 @@ async function exploreRotation(
     async run(disk, acks) {
       const store = await openHome(world(plant(disk)), home)
       const writing = (async () => {
-        for (let i = 1; i <= 3; i++) {
+        for (let i = 1; i <= 2; i++) {
           await store.putAtomic('/state/a', Buffer.from(`a${i}`))
           acks.a = i
         }
@@ -102,15 +101,17 @@ async function exploreRotation(
       // What goes on by itself is waited for, or closed in the middle of.
       if (acks.a % 2 === 0) await store.rotate(what).catch(() => {})
       await store.close()
-      const again = await openHome(world(plant(disk)), home)
-      for (const path of again.list('/state/')) await again.get(path)
-      await again.rotate(what).catch(() => {})
-      await again.close()
-      const keys = await StoreKeys.open(disk, `/anchors/${(await disk.list('/anchors'))[0]}/key`, 'read')
-      await keys.close()
-      const last = await openHome(world(plant(disk)), home)
-      assert.equal(Buffer.from((await last.get('/state/apart')).payload).toString(), before['/state/apart'])
-      await last.close()
+      const isThorough = slow || keeper === 'none'
+      for (let opens = isThorough ? 2 : 1; opens > 0; opens--) {
+        const again = await openHome(world(plant(disk)), home)
+        assert.equal(
+          Buffer.from((await again.get('/state/apart')).payload).toString(),
+          before['/state/apart'],
+        )
+        for (const path of again.list('/state/')) await again.get(path)
+        if (isThorough) await again.rotate(what).catch(() => {})
+        await again.close()
+      }
     },
   })
 }
@@ -124,8 +125,8 @@ async function exploreAll(what: Rotated, options: Parameters<typeof exploreRotat
 
 test('a crash anywhere in the rotation of everything loses nothing and ends in no refusal', () =>
   exploreAll({}))
-test('nor with the keeper none', () => exploreAll({ storeKey: true }, { keeper: 'none' }))
 if (slow) {
+  test('nor with the keeper none', () => exploreAll({ storeKey: true }, { keeper: 'none' }))
   test('nor in that of the store key', () => exploreAll({ storeKey: true }))
   test('nor in that of one scope', () => exploreAll({ scopes: ['apart'] }))
   test('nor in a rotation that goes on after a crash and is crashed again', () =>
