@@ -163,6 +163,15 @@ function socketsNamed(given: Given): string | undefined {
 
 type Served = { readonly uid: number; readonly server: SubjectServer; readonly listener: UnixListener }
 
+function passedNamed(): ReadonlyMap<string, number> {
+  try {
+    return passedDescriptors()
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error
+    throw new UsageError(error.message, 'start it by its unit, or without LISTEN_FDS and with --sockets DIR')
+  }
+}
+
 /** A socket and a server for each subject of the policy. */
 class Subjects {
   readonly #given: Given
@@ -171,7 +180,7 @@ class Subjects {
   readonly #directory: string | undefined
   readonly #served = new Map<string, Served>()
   readonly #ending = new Set<Promise<void>>()
-  readonly #passed = passedDescriptors()
+  readonly #passed = passedNamed()
   /** Of passed descriptors: they can be listened on once, so they are kept while their subject comes and goes. */
   readonly #kept = new Map<string, UnixListener>()
   #policy: Policy | undefined

@@ -1,14 +1,27 @@
 import { spawn } from 'node:child_process'
+import { WireError } from '../host/wire.ts'
 
 const firstPassed = 3
 
-/** Sockets that systemd passed on to this process, by the name that its unit gives them (sd_listen_fds(3)). */
+/** More than a policy has subjects for. */
+const passedMax = 4096
+
+/**
+ * Descriptors that systemd passed on to this process, by the name that its unit gives them (sd_listen_fds(3)).
+ * Throws `WireError` `denied` when it is not told how many.
+ */
 export function passedDescriptors(): ReadonlyMap<string, number> {
   const passed = new Map<string, number>()
-  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES } = process.env
+  const { LISTEN_PID, LISTEN_FDS = '0', LISTEN_FDNAMES } = process.env
   if (LISTEN_PID !== String(process.pid)) return passed
+  const count = /^\d{1,4}$/.test(LISTEN_FDS) ? Number(LISTEN_FDS) : Number.NaN
+  if (!(count <= passedMax))
+    throw new WireError(
+      'denied',
+      `LISTEN_FDS is ${JSON.stringify(LISTEN_FDS)}: a number up to ${passedMax} is taken`,
+    )
   const names = (LISTEN_FDNAMES ?? '').split(':')
-  for (let i = 0; i < Number(LISTEN_FDS); i++) passed.set(names[i] ?? `${i}`, firstPassed + i)
+  for (let i = 0; i < count; i++) passed.set(names[i] ?? `${i}`, firstPassed + i)
   return passed
 }
 

@@ -90,7 +90,10 @@ export async function listenUnix(
   }
 }
 
-/** Listens on a socket that systemd made and passed on as a descriptor. */
+/**
+ * Listens on a socket that systemd made and passed on as a descriptor. Throws `WireError` `denied` for what is no
+ * listening Unix stream: any other that takes connections could be reached by others than its file's mode lets in.
+ */
 export async function listenDescriptor(
   fd: number,
   name: string,
@@ -100,6 +103,11 @@ export async function listenDescriptor(
   const server = net.createServer({ allowHalfOpen: true }, socket => onWire(new SocketWire(socket)))
   server.maxConnections = options.connectionsMax
   await listening(server, { fd })
+  // One of the internet has an address here, one of this machine has none that Node could tell.
+  if (typeof server.address() === 'object' && server.address() !== null) {
+    server.close()
+    throw new WireError('denied', `descriptor ${fd}: not a Unix socket`)
+  }
   server.on('error', error => options.log?.event('wire/accept-failed', { errno: errnoOf(error) ?? 'failed' }))
   return { path: name, close: () => new Promise<void>(resolve => server.close(() => resolve())) }
 }

@@ -5,11 +5,12 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { realClock } from '../../src/node/clock.ts'
+import { connect } from '../../src/node/tcp.ts'
 import { connectUnix } from '../../src/node/unix.ts'
 import { StateClient } from '../../src/state/client.ts'
 import { reasonNotTo } from '../node/support.ts'
 import { coded } from '../state/support.ts'
-import { Running, root, Scene, sleep } from './support.ts'
+import { assertFails, Running, root, Scene, sleep } from './support.ts'
 
 /** The units with the program where it is here, and a socket of the subject `daemon`. */
 function units(t: TestContext): readonly [string, string] {
@@ -82,4 +83,66 @@ test('with a socket that systemd made, stated serves its subject there, and tell
   const ended = await daemon.kill('SIGTERM')
   assert.equal(ended.code, 0, ended.stderr)
   assert.ok(fs.existsSync(path), 'the socket is not its own to take away')
+})
+
+/** Passes on a socket as systemd does, then is what it was asked to run. */
+const passing = `
+import os, socket, sys
+kind, count, *command = sys.argv[1:]
+if kind == 'tcp':
+    s = socket.socket()
+    s.bind(('127.0.0.1', 0))
+elif kind == 'datagrams':
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind('datagrams')
+elif kind == 'packets':
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.bind('packets')
+else:
+    s = socket.socket(socket.AF_UNIX)
+    s.bind('stream')
+if kind in ('tcp', 'packets', 'stream'):
+    s.listen()
+if kind == 'tcp':
+    open('port', 'w').write(str(s.getsockname()[1]))
+os.dup2(s.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=count, LISTEN_FDNAMES='boot')
+os.execvp(command[0], command)
+`
+
+test('what is passed on and is no listening stream of this machine serves nobody', async t => {
+  const reason = reasonNotTo('python3', '--version')
+  if (reason !== undefined) return t.skip(`${reason} (package python3-minimal)`)
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('h')
+  const rules = [{ subject: 'boot', allow: ['get'], prefix: '/state/boot/' }]
+  const policy = {
+    format: 'pawl-policy-1',
+    version: 1,
+    subjects: { boot: { uid: process.getuid?.() ?? 0 } },
+    rules,
+  }
+  fs.writeFileSync(scene.path('policy.json'), JSON.stringify(policy))
+  const start = (kind: string, count = '1') =>
+    scene.start(['stated', '--home', 'h', '--policy', 'policy.json'], {
+      under: ['python3', '-c', passing, kind, count],
+    })
+  for (const kind of ['tcp', 'datagrams', 'packets', 'stream']) {
+    const daemon = start(kind)
+    await daemon.line(/^statefsd: write hardening on/m)
+    if (kind === 'stream') assert.match(daemon.stderr, /serving boot on fd:3/)
+    else assert.match(daemon.stderr, /boot is not served: descriptor 3/, kind)
+    if (kind === 'tcp') {
+      const port = Number(fs.readFileSync(scene.path('port'), 'utf8'))
+      await assert.rejects(connect('127.0.0.1', port, { timeoutMs: 5_000 }), 'nobody listens there any more')
+    }
+    const ended = await daemon.kill('SIGTERM')
+    assert.equal(ended.code, 0, `${kind}: ${ended.stderr}`)
+  }
+  for (const count of ['99999999', '-1', 'x', '1e3', '']) {
+    fs.rmSync(scene.path('stream'), { force: true })
+    assertFails(await start('stream', count).ended, { exit: 2, code: 'cli/USAGE', error: /LISTEN_FDS/ })
+  }
 })
