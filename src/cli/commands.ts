@@ -12,7 +12,7 @@ export const commands: readonly Command[] = [
     words: '',
     summary: 'make a home and its anchor',
     about: [
-      'A home holds your identity, your peers and all state, sealed. Back it up as you like. Its anchor is a directory apart, with the key that opens the home and the mark that tells the newest home from an older copy. Never back the anchor up.',
+      'A home holds your identity, your peers and all state, sealed. A copy of it is no backup: pawl state backup writes one. Its anchor is a directory apart, with the key that opens the home and the mark that tells the newest home from an older copy. Never copy the anchor.',
       'The anchor is made in BASE: --anchor, PAWL_ANCHOR, the first entry of STATE_DIRECTORY, XDG_STATE_HOME/pawl, /var/lib/pawl for root, or ~/.local/state/pawl. Missing directories are made, for you alone. If it is cut short, run it again: there is a home or none. What fails, as on a full disk, is cleared away.',
     ],
     options: [
@@ -41,7 +41,7 @@ export const commands: readonly Command[] = [
       'identity: pawl1:...',
     ],
     exits: ['done', 'failed', 'usage', 'refused'],
-    seeAlso: ['id', 'peer add', 'doctor'],
+    seeAlso: ['id', 'peer add', 'doctor', 'state backup'],
     load: async () => (await import('./init.ts')).init,
   },
   {

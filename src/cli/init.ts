@@ -47,7 +47,9 @@ export const init: Run = async given => {
     await answer(`home      ${home}\nanchor    ${anchor}\nidentity  ${text}`)
     say(`keeper ${describeKeeper(config.keeper)}`)
     say(describeDevices(sameDevice))
-    say('back the home up as you like, and never the anchor: without it the home does not open')
+    say(
+      'never copy the anchor; without it the home does not open: pawl state backup writes what brings it back',
+    )
   }
   return 'done'
 }

@@ -28,7 +28,7 @@ suite('init', { timeout: 60_000 }, () => {
       [
         'pawl: keeper file: refuses an older home put back; home and anchor put back together only the next peer notices',
         'pawl: home and anchor are on one device: a snapshot of it brings back both together',
-        'pawl: back the home up as you like, and never the anchor: without it the home does not open',
+        'pawl: never copy the anchor; without it the home does not open: pawl state backup writes what brings it back',
         '',
       ].join('\n'),
     )
