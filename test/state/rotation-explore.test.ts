@@ -5,7 +5,6 @@ import type { Disk, File } from '../../src/host/disk.ts'
 import { Committer } from '../../src/state/committer.ts'
 import { createHome } from '../../src/state/create.ts'
 import { openHome, type World } from '../../src/state/home.ts'
-import { JournalKeys } from '../../src/state/journal-keys.ts'
 import { limits } from '../../src/state/limits.ts'
 import type { Rotated } from '../../src/state/rotation.ts'
 import { VirtualClock } from '../simulator/clock.ts'
@@ -101,15 +100,14 @@ async function exploreRotation(
       // What goes on by itself is waited for, or closed in the middle of.
       if (acks.a % 2 === 0) await store.rotate(what).catch(() => {})
       await store.close()
-      const isThorough = slow || keeper === 'none'
-      for (let opens = isThorough ? 2 : 1; opens > 0; opens--) {
+      for (let opens = slow ? 2 : 1; opens > 0; opens--) {
         const again = await openHome(world(plant(disk)), home)
         assert.equal(
           Buffer.from((await again.get('/state/apart')).payload).toString(),
           before['/state/apart'],
         )
         for (const path of again.list('/state/')) await again.get(path)
-        if (isThorough) await again.rotate(what).catch(() => {})
+        if (slow) await again.rotate(what).catch(() => {})
         await again.close()
       }
     },
@@ -199,21 +197,6 @@ test('planted: the slot of a successor is used before it is durable', () =>
 
 test('planted: the old key goes before the names of what was under it are gone for good', () =>
   mustFind({ disk: real => ({ ...bound(real), syncDirectory: async () => {} }) }, { storeKey: true }))
-
-test('planted: what was known of a key that was dropped is taken for the next one of its number', () =>
-  mustFind(
-    {
-      spoil() {
-        const { forgetOthers } = JournalKeys.prototype
-        JournalKeys.prototype.forgetOthers = () => {}
-        return () => {
-          JournalKeys.prototype.forgetOthers = forgetOthers
-        }
-      },
-      keeper: 'none',
-    },
-    { storeKey: true },
-  ))
 
 test('planted: the mark stays under the old store key', () =>
   mustFind(

@@ -6,6 +6,7 @@ import { recordSealings } from '../../src/crypto/aead.ts'
 import { DiskError } from '../../src/host/disk.ts'
 import { fsck } from '../../src/state/fsck.ts'
 import { openHome } from '../../src/state/home.ts'
+import { JournalKeys } from '../../src/state/journal-keys.ts'
 import { limits } from '../../src/state/limits.ts'
 import { readHome } from '../../src/state/reader.ts'
 import type { Store } from '../../src/state/store.ts'
@@ -160,6 +161,7 @@ test('beside it others put, delete, read, make and destroy scopes, and nothing o
         await store.commit([{ put: '/state/short', payload: bytesOf(`${i}`), scope: `short ${i}` }])
         await store.shred(`short ${i}`)
         assert.ok(!store.has('/state/short'))
+        await new Promise(resolve => setTimeout(resolve, 10))
       }
     }
     const busy = [write(1), write(2), scopes()]
@@ -259,6 +261,50 @@ test('cut off at any write, it is carried on whole by the next opening, or was n
     await refuseFindings(home)
   }
   assert.ok(carriedOn > 10 && notBegun > 0, `${carriedOn} and ${notBegun}`)
+})
+
+/** The first group under the new store key is torn: at the next opening that key is dropped, and another has its number. */
+async function tornUnderNewKey(t: TestContext): Promise<string> {
+  const { home } = await freshHome(t)
+  await withStore(home, store => fill(store, 8))
+  let isCut = false
+  let keyWritten = () => {}
+  const disk = meddled(async (call, proceed) => {
+    if (call.kind === 'write' && call.path.endsWith('/key')) keyWritten()
+    if (isCut) throw new DiskError('failed', 'cut off')
+    const underNewKey = kindOfWrite(call) === 'group' && call.bytes?.[11] === 2
+    if (!underNewKey || call.bytes === undefined || call.position === undefined) return proceed()
+    assert.ok(call.bytes.length > 4096)
+    fs.writeSync(fs.openSync(call.path, 'r+'), call.bytes, 0, 4096, call.position)
+    isCut = true
+    throw new DiskError('failed', 'cut off')
+  })
+  const store = await openHome({ ...world, disk }, home)
+  const denied = { action: 'get', decision: 'deny', reason: 'r'.repeat(100), subject: 's' } as const
+  keyWritten = () => {
+    for (let i = 0; i < 60; i++) store.note({ ...denied, path: `/state/${i}` })
+  }
+  await assert.rejects(store.rotate({ storeKey: true }), coded('EPOISONED'))
+  await store.close().catch(() => {})
+  assert.ok(isCut)
+  return home
+}
+
+test('what was known of a key that was dropped is not taken for the next one of its number', async t => {
+  const home = await tornUnderNewKey(t)
+  for (let opens = 0; opens < 3; opens++)
+    await withStore(home, async store => {
+      assert.deepEqual(await contents(store), expected(8))
+      await store.rotate({ scopes: [] })
+    })
+  await refuseFindings(home)
+})
+
+test('planted: it is, and that is found', async t => {
+  const home = await tornUnderNewKey(t)
+  t.mock.method(JournalKeys.prototype, 'forgetOthers', () => {})
+  await withStore(home, store => store.rotate({ scopes: [] }))
+  await assert.rejects(openHome(world, home), coded('EINTEGRITY'))
 })
 
 test('when every slot is in use no data key is replaced, and nothing is begun', async t => {
