@@ -23,6 +23,10 @@ export const acceptedMax = 128
 /** For those for whom something was being sent to hear what became of it. */
 const tellMsMax = 1_000
 
+/** How long a process that begins or ends may hold the home and serve nobody. */
+const passingMsMax = 1_000
+const lookAgainMs = 50
+
 const controlName = 'control.sock'
 
 /** What a command may ask of a home, whether it has it open or somebody else has. */
@@ -75,8 +79,24 @@ export async function serveControl(
 /** The home, open here; or whoever has it open. */
 export type Entered = { readonly store: Store } | { readonly client: StateClient }
 
-/** @throws as `openOwnHome`; StateError ELOCKED if whoever holds the home serves nobody */
+/**
+ * Whoever holds the home and serves nobody has just opened it, or is about to close it: it is tried for a second.
+ * @throws as `openOwnHome`; StateError ELOCKED if it stays like that
+ */
 export async function enterHome(given: Given): Promise<Entered> {
+  const until = realClock.monotonic() + passingMsMax
+  for (;;) {
+    try {
+      return await enterOnce(given)
+    } catch (error) {
+      const isPassing = error instanceof StateError && (error.code === 'ELOCKED' || error.code === 'EDAEMON')
+      if (!isPassing || realClock.monotonic() > until) throw error
+    }
+    await new Promise<void>(resolve => realClock.after(lookAgainMs, resolve))
+  }
+}
+
+async function enterOnce(given: Given): Promise<Entered> {
   try {
     return { store: await openOwnHome(given) }
   } catch (error) {

@@ -42,6 +42,12 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
       exit: 2,
       code: 'state/EINVAL',
     })
+    // Where no file can be made nothing of the home is damaged.
+    for (const words of [
+      ['backup', '/proc/x', '--to', 'recovery.pub', '--home', 'a'],
+      ['recovery-key', '/proc/x'],
+    ])
+      assertFails(await state(words), { exit: 2, code: 'state/EINVAL', error: /\/proc\/x cannot be made/ })
     const facts = JSON.parse(
       (await state(['backup', 'b2', '--to', 'recovery.pub', '--home', 'a', '--json'])).stdout,
     )

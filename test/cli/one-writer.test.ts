@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
+import { openHome } from '../../src/state/home.ts'
 import { reasonNotTo } from '../node/support.ts'
-import { assertFails, type Outcome, type Running, Scene } from './support.ts'
+import { world } from '../state/support.ts'
+import { assertFails, type Outcome, type Running, Scene, sleep } from './support.ts'
 
 const ready = /^statefsd: write hardening on \(atomic\+integrity\)$/m
 
@@ -96,3 +98,28 @@ async function contest(sides: readonly Side[]) {
   const refused: Outcome = await loser.running.ended
   return { serving: winner.running, winner: winner.side, loser: loser.side, refused }
 }
+
+test('a command that finds the home locked for a moment is served a moment later', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await scene.home('home')
+  for (const words of [
+    ['state', 'put', '/state/a', '-'],
+    ['state', 'rotate'],
+  ]) {
+    const store = await openHome(world, scene.path('home'))
+    const running = scene.start([...words, '--home', 'home'], { input: 'a' })
+    const tried = await Promise.race([running.ended, sleep(700)])
+    await store.close()
+    assert.equal(tried, undefined, `${words.join(' ')} ended while the home was locked`)
+    const { code, stderr } = await running.ended
+    assert.equal(code, 0, stderr)
+  }
+  // Not for ever.
+  const store = await openHome(world, scene.path('home'))
+  assertFails(await scene.run(['state', 'put', '/state/a', '-', '--home', 'home'], { input: 'a' }), {
+    exit: 11,
+    code: 'state/ELOCKED',
+  })
+  await store.close()
+})

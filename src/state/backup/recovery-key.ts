@@ -5,6 +5,7 @@ import { Secret } from '../../crypto/secret.ts'
 import type { Disk, File, OpenOptions } from '../../host/disk.ts'
 import { StateError, stateError } from '../error.ts'
 import { parentOf, type World } from '../home.ts'
+import { notMade } from './error.ts'
 
 /** docs/spec/backup.md, "Recovery key": what backups are sealed to. The pair that opens them, and its name. */
 export type RecoveryKey = { readonly pair: KemKeyPair; readonly id: Uint8Array }
@@ -124,7 +125,9 @@ async function writeNew(
   bytes: Uint8Array,
   options: Pick<OpenOptions, 'forAll'> = {},
 ): Promise<void> {
-  const file = await disk.open(path, { access: 'exclusive', ...options })
+  const file = await disk.open(path, { access: 'exclusive', ...options }).catch(error => {
+    throw notMade(path, error)
+  })
   try {
     await file.write(bytes, 0)
     await file.sync()

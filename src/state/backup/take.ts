@@ -8,6 +8,7 @@ import { parentOf, type World } from '../home.ts'
 import { openSigner, signForStore } from '../signer.ts'
 import { groupAt, type LiveBlock, liveBlocks } from '../walk.ts'
 import { isMadeAnew } from './contents.ts'
+import { notMade } from './error.ts'
 import { BackupWriter, backupPurpose, encodeHeader, signedBytes } from './file.ts'
 import type { RecoveryPublicKey } from './recovery-key.ts'
 import { type Snapshot, takeSnapshot } from './snapshot.ts'
@@ -63,7 +64,9 @@ async function write(world: World, snapshot: Snapshot, options: BackupOptions): 
   const { disk } = world
   const { file: path } = options
   const unfinished = `${path}.new`
-  const file = await disk.open(unfinished, { access: 'exclusive' })
+  const file = await disk.open(unfinished, { access: 'exclusive' }).catch(error => {
+    throw notMade(path, error)
+  })
   try {
     const facts = await writeInto(file, world, snapshot, options)
     await file.sync()
