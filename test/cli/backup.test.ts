@@ -148,6 +148,17 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
     )
   })
 
+  test('on a terminal it asks, and anything but yes is usage', async t => {
+    if (!fs.existsSync('/usr/bin/script')) return t.skip('needs script(1)')
+    fs.renameSync(scene.path('a'), scene.path('asked'))
+    const words = ['restore', 'b', '--key', 'recovery', '--home', 'a']
+    const { code, stdout } = await state(words, { terminal: true, input: 'n\n' })
+    assert.equal(code, 2, stdout)
+    assert.match(stdout, /type yes to go on[\s\S]*was not confirmed: nothing was changed \[cli\/USAGE\]/)
+    assert.ok(!fs.existsSync(scene.path('a')))
+    fs.renameSync(scene.path('asked'), scene.path('a'))
+  })
+
   test('a lost machine: neither home nor anchor, nothing to confirm', async () => {
     fs.rmSync(scene.path('a'), { recursive: true })
     fs.rmSync(scene.path('anchors'), { recursive: true })

@@ -267,6 +267,18 @@ suite('a home', { timeout: 60_000 }, () => {
     await scene.ok('state', 'put', '/state/x', 'big', '--home', 'a')
   })
 
+  test('a file that cannot be written whole is not left behind, so the same command can be run again', async () => {
+    const get = ['state', 'get', '/state/x', '--out', 'whole', '--home', 'a']
+    const full = await scene.run(get, { under: ['sh', '-c', 'ulimit -f 200 && exec "$@"', 'sh'] })
+    assertFails(full, {
+      exit: 1,
+      code: 'disk/full',
+      hint: /^make room on the disk, then run the same command/,
+    })
+    assert.ok(!existsSync(scene.path('whole')))
+    await scene.ok(...get)
+  })
+
   test('bytes that are no text are not written to a terminal', async t => {
     if (!existsSync('/usr/bin/script')) return t.skip('needs script(1)')
     const outcome = await scene.run(['state', 'get', '/state/b', '--home', 'a'], { terminal: true })
