@@ -133,13 +133,13 @@ suite('what is typed', { timeout: 60_000 }, () => {
 
   test('the hint to make a home names the place that was asked for', async () => {
     for (const [args, hint] of [
-      [['id', '--home', 'nowhere'], /^make one with: pawl init --home nowhere$/],
-      [['id', '--home', 'no where'], /^make one with: pawl init --home 'no where'$/],
-      [['id'], /^make one with: pawl init$/],
+      [['id', '--home', 'nowhere'], /make a new one with: pawl init --home nowhere$/],
+      [['id', '--home', 'no where'], /make a new one with: pawl init --home 'no where'$/],
+      [['id'], /make a new one with: pawl init$/],
     ] as const)
       assertFails(await scene.run([...args]), { exit: 10, code: 'cli/NO_HOME', hint })
     const { stdout } = await scene.run(['doctor', '--home', 'nowhere'])
-    assert.match(stdout, /\n +make one with: pawl init --home nowhere$/m)
+    assert.match(stdout, /make a new one with: pawl init --home nowhere$/m)
   })
 
   test('a peer that nobody has named is a mistake of whoever typed it', async () => {
