@@ -112,6 +112,11 @@ export const rules: Readonly<Record<Code, Rule>> = {
   'mailbox/SEQUENCE': { exit: 'refused', hint: askThePeer },
   'mailbox/TOO_BIG': { exit: 'usage', hint: 'a message is at most 16 MiB; send it in parts' },
 
+  'mailbox/LOST': {
+    exit: 'refused',
+    hint: 'this home cannot exchange anything with that peer any more: use a new one for it; docs/guides/backup.md, "Peers"',
+  },
+
   'backup/EKEY': {
     exit: 'wrongKey',
     hint: 'name the secret recovery key whose public half the backup was taken with; both say their id',

@@ -2,6 +2,7 @@ import { BytesError, base64url, concat, equal } from '../bytes/bytes.ts'
 import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
+import { amendments } from '../state/amendments.ts'
 import type { Change } from '../state/change.ts'
 import { StateError } from '../state/error.ts'
 import type { Store } from '../state/store.ts'
@@ -49,16 +50,23 @@ export class Outbox implements Sent {
     this.#persistedAck = acknowledged.next
   }
 
-  /** Reads back what is retained and holds it against the recorded head. @throws StateError EINTEGRITY */
+  /** Reads back what is retained and holds it against the recorded head. @throws StateError EINTEGRITY; MailboxError LOST */
   static async open(store: Store, peer: Uint8Array): Promise<Outbox> {
     await store.makeScope(mailboxScope(peer))
     const path = positionPath(peer)
-    const fields = store.has(path) ? decodePosition((await store.get(path)).payload) : undefined
+    const found = store.has(path) ? await store.get(path) : undefined
+    const fields = found === undefined ? undefined : decodePosition(found.payload)
     const acknowledged = fields?.acknowledged ?? firstPosition
     const sending = fields?.sending ?? firstPosition
     const outbox = new Outbox(store, peer, acknowledged, acknowledged)
     await outbox.#load(sending)
-    return outbox
+    if (samePosition(outbox.sending, sending)) return outbox
+    if (found !== undefined && outbox.#retained.size === 0 && (await isOfBackup(store, found.generation)))
+      throw new MailboxError(
+        'LOST',
+        `messages ${acknowledged.next} to ${sending.next - 1} waited to be sent when the backup was taken that this home was restored from, and are in no backup`,
+      )
+    throw new StateError('EINTEGRITY', 'the outbox does not hold what its position says')
   }
 
   get sending(): Position {
@@ -244,8 +252,6 @@ export class Outbox implements Sent {
         this.#sending = after(this.#sending, message)
       }
     }
-    if (!samePosition(this.#sending, sending))
-      throw new StateError('EINTEGRITY', 'the outbox does not hold what its position says')
   }
 
   async #read(paths: readonly string[]): Promise<Uint8Array[]> {
@@ -264,6 +270,12 @@ export class Outbox implements Sent {
     }
     return [concat(...pieces)]
   }
+}
+
+/** Whether a restore brought what that group says: of a mailbox it brings positions, and no messages. */
+async function isOfBackup(store: Store, generation: number): Promise<boolean> {
+  const newest = (await amendments(store)).at(-1)
+  return newest !== undefined && generation <= newest.amendment.adopted.number
 }
 
 /** Messages that share a record, or a part of one message. @throws BytesError for anything else */

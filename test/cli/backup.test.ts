@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { after, before, suite, test } from 'node:test'
-import { assertFails, type RunOptions, Scene } from './support.ts'
+import { assertFails, Pair, type RunOptions, Scene } from './support.ts'
 
 suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
   const scene = new Scene()
@@ -200,4 +200,28 @@ suite('pawl state backup, restore, recovery-key', { timeout: 120_000 }, () => {
       code: 'cli/USAGE',
     })
   })
+})
+
+test('what waited to be sent when the backup was taken is lost, and that is said for what it is', async t => {
+  const scene = new Scene()
+  t.after(() => scene.end())
+  const pair = new Pair(scene)
+  await pair.meet()
+  fs.writeFileSync(scene.path('lines'), 'one\ntwo\n')
+  const nobody = ['--to', '127.0.0.1:1', '--give-up', '0.1', '--home', 'alice']
+  const send = () => scene.run(['send', 'lines', '--peer', 'bob', ...nobody])
+  assertFails(await send(), { exit: 20, code: 'channel/NO_ANSWER' })
+  await scene.ok('state', 'recovery-key', 'recovery')
+  await scene.ok('state', 'backup', 'b', '--to', 'recovery.pub', '--home', 'alice')
+  fs.renameSync(scene.path('alice'), scene.path('old'))
+  await scene.ok('state', 'restore', 'b', '--key', 'recovery', '--home', 'alice', '--yes')
+  const lost = {
+    exit: 3,
+    code: 'mailbox/LOST',
+    error: /messages 1 to 2 .*restored/,
+    hint: /backup\.md/,
+  } as const
+  assertFails(await send(), lost)
+  const listen = ['--listen', '127.0.0.1:0', '--from', 'bob', '--out', 'got', '--home', 'alice']
+  assertFails(await scene.run(['receive', ...listen]), lost)
 })
