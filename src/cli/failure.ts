@@ -9,7 +9,7 @@ import { BackupError } from '../state/backup/error.ts'
 import { type StateCode, StateError } from '../state/error.ts'
 import { HolderEndsError, NoHomeError, NoPeerError, OutputError, UsageError } from './command.ts'
 import type { Exit } from './exits.ts'
-import { fromBackup, hintFor } from './hints.ts'
+import { fromBackup, hintFor, noNetworkHint } from './hints.ts'
 import { ExposedError } from './home.ts'
 
 /** What a command says when it does not end well: what happened, the code, what to do next, and how it ends. */
@@ -172,6 +172,7 @@ function hintOf(error: unknown): string | undefined {
   if (error instanceof ExposedError) return error.remedy
   if (error instanceof HolderEndsError) return again
   if (error instanceof NoHomeError) return error.hint
+  if (error instanceof SessionError) return noNetworkHint(error)
   return error instanceof StateError ? hintFor(error) : undefined
 }
 

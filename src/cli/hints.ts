@@ -1,4 +1,5 @@
 import { quoted } from '../node/permissions.ts'
+import type { SessionError } from '../session/error.ts'
 import type { StateError } from '../state/error.ts'
 
 /** The way back where no whole copy is left. */
@@ -75,6 +76,13 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
 
 function older(what: 'home' | 'anchor'): string {
   return `put the newer ${what} back: this one is an older copy, or a fork; nothing was changed or sent`
+}
+
+/** Of a peer that was not reached: not it is to be looked after where this end has no network. */
+export function noNetworkHint({ code, message }: SessionError): string | undefined {
+  if (code !== 'channel/NO_ANSWER' || !/: (ENETUNREACH|ENETDOWN|EAFNOSUPPORT)$/.test(message))
+    return undefined
+  return 'see that this machine has a way there, and the process that holds the home: pawl stated under its unit has none; docs/guides/stated.md, "Sending from there"'
 }
 
 /** A hint that knows more than the code does. */

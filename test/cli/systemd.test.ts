@@ -10,7 +10,7 @@ import { connectUnix } from '../../src/node/unix.ts'
 import { StateClient } from '../../src/state/client.ts'
 import { reasonNotTo } from '../node/support.ts'
 import { coded } from '../state/support.ts'
-import { assertFails, Running, root, Scene, sleep } from './support.ts'
+import { assertFails, Pair, Running, root, Scene, sleep } from './support.ts'
 
 /** The units with the program where it is here, and a socket of the subject `daemon`. */
 function units(t: TestContext): readonly [string, string] {
@@ -145,4 +145,23 @@ test('what is passed on and is no listening stream of this machine serves nobody
     fs.rmSync(scene.path('stream'), { force: true })
     assertFails(await start('stream', count).ended, { exit: 2, code: 'cli/USAGE', error: /LISTEN_FDS/ })
   }
+})
+
+test('send through a daemon that has no network says where the way ends, not that the peer is away', async t => {
+  const reason = reasonNotTo('unshare', '-n', 'true')
+  if (reason !== undefined) return t.skip(reason)
+  const scene = new Scene()
+  t.after(() => scene.end())
+  await new Pair(scene).meet()
+  fs.writeFileSync(scene.path('lines'), 'one\n')
+  const daemon = scene.start(['stated', '--home', 'alice'], { under: ['unshare', '-n'] })
+  await daemon.line(/^statefsd: write hardening on/m)
+  const to = ['--to', '127.0.0.1:1', '--give-up', '0.1']
+  assertFails(await scene.run(['send', 'lines', '--peer', 'bob', ...to, '--home', 'alice']), {
+    exit: 20,
+    code: 'channel/NO_ANSWER',
+    error: /ENETUNREACH/,
+    hint: /holds the home.*stated\.md/,
+  })
+  await daemon.kill('SIGTERM')
 })
