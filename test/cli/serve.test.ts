@@ -64,6 +64,9 @@ class Both {
   }
 }
 
+/** Where there is time. */
+const slowly: typeof test | (() => void) = process.env.SLOW === '1' ? test : () => {}
+
 /** The first of them; all where there is time. */
 function some<T>(all: readonly T[]): readonly T[] {
   return process.env.SLOW === '1' ? all : all.slice(0, 1)
@@ -291,7 +294,7 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
     })
   })
 
-  test('a file of another working directory is found', async () => {
+  slowly('a file of another working directory is found', async () => {
     const far = scene.path('far')
     writeFileSync(far, 'far\n')
     const child = scene.start([
@@ -315,7 +318,7 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
     assert.match(stderr, /no contact with bob at 127\.0\.0\.1:1 for 1 s, last: .*\[channel\/NO_ANSWER\]$/m)
   })
 
-  test('progress is there, on a terminal and as JSON', async t => {
+  slowly('progress is there, on a terminal and as JSON', async t => {
     writeFileSync(scene.path('many'), linesOf('many', 60_000))
     const { code, stdout } = await both.send('alice', 'many', '--json')
     assert.equal(code, 0)
@@ -378,7 +381,7 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
       )
   })
 
-  test('one job is done once at a time', async () => {
+  slowly('one job is done once at a time', async () => {
     writeFileSync(scene.path('twice'), linesOf('twice', 10))
     const first = sendTo(nobody, 'twice', '--give-up', '30')
     await first.line(/no answer/)
@@ -391,7 +394,7 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
     assert.equal((await both.send('alice', 'twice')).code, 0)
   })
 
-  test('a peer that is removed is sent nothing more', async () => {
+  slowly('a peer that is removed is sent nothing more', async () => {
     writeFileSync(scene.path('gone'), linesOf('gone', 10))
     const sending = sendTo(nobody, 'gone', '--give-up', '30')
     await sending.line(/no answer/)

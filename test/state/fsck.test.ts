@@ -142,7 +142,7 @@ test('a byte flipped anywhere in home or anchor: what opening refuses is never c
   t.diagnostic(`seed ${seed}`)
   let refusals = 0
   let clean = 0
-  const fine = process.env.SLOW === '1' ? 1 : 4
+  const fine = process.env.SLOW === '1' ? 1 : 8
   const steps = new Map([
     ['key', 211 * fine],
     ['lock', 1],

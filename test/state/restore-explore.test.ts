@@ -23,6 +23,8 @@ import { publicHalf, recovery } from './backup-support.ts'
 import { bytesOf, coded, textOf } from './support.ts'
 
 const slow = process.env.SLOW === '1'
+/** Where there is time. */
+const slowly: typeof test | (() => void) = slow ? test : () => {}
 const total = { points: 0, images: 0, checks: 0, bugs: 0 }
 after(() => {
   console.log(
@@ -252,13 +254,13 @@ function methodsOf(file: File): File {
   }
 }
 
-test('planted: the directory of the anchors is not synced', { skip: !slow && 'in the slow suite' }, () =>
+slowly('planted: the directory of the anchors is not synced', () =>
   mustFind('missing directory sync', disk =>
     over(disk, { syncDirectory: path => (path === anchorBase ? nothing() : disk.syncDirectory(path)) }),
   ),
 )
 
-test('planted: the new store key is not synced', { skip: !slow && 'in the slow suite' }, () =>
+slowly('planted: the new store key is not synced', () =>
   mustFind('missing sync', disk =>
     over(disk, {
       async open(path, options) {
@@ -279,33 +281,27 @@ test('planted: what says that a home is unfinished is not synced', () =>
     }),
   ))
 
-test(
-  'planted: what says that a home is unfinished goes away before the rest of it has',
-  { skip: !slow && 'in the slow suite' },
-  () =>
-    mustFind(
-      'missing directory sync',
-      disk => {
-        let isFirst = true
-        return over(disk, {
-          async syncDirectory(path) {
-            const isPlanted = isFirst && path === `${home}.restoring`
-            if (isPlanted) isFirst = false
-            else await disk.syncDirectory(path)
-          },
-        })
-      },
-      cutShort,
-    ),
+slowly('planted: what says that a home is unfinished goes away before the rest of it has', () =>
+  mustFind(
+    'missing directory sync',
+    disk => {
+      let isFirst = true
+      return over(disk, {
+        async syncDirectory(path) {
+          const isPlanted = isFirst && path === `${home}.restoring`
+          if (isPlanted) isFirst = false
+          else await disk.syncDirectory(path)
+        },
+      })
+    },
+    cutShort,
+  ),
 )
 
-test(
-  'planted: an anchor that was being retired is not looked for',
-  { skip: !slow && 'in the slow suite' },
-  () =>
-    mustFind('a forgotten anchor', disk =>
-      over(disk, { stat: async path => (path.endsWith('.retired') ? undefined : disk.stat(path)) }),
-    ),
+slowly('planted: an anchor that was being retired is not looked for', () =>
+  mustFind('a forgotten anchor', disk =>
+    over(disk, { stat: async path => (path.endsWith('.retired') ? undefined : disk.stat(path)) }),
+  ),
 )
 
 test('planted: a home that only lacks its name is not looked for', () =>
