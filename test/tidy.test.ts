@@ -37,6 +37,7 @@ const onlyIn: readonly { readonly module: RegExp; readonly folder: string }[] = 
   { module: /^node:(net|tls|http|http2|https|dgram|dns)(\/.*)?$/, folder: 'node' },
   { module: /^node:(child_process|cluster|worker_threads|sqlite)$/, folder: 'node' },
   { module: /^commander$/, folder: 'cli' },
+  { module: /^pg$/, folder: 'node' },
 ]
 
 const exitCodes = [0, 1, 2, 3, 4, 5, 10, 11, 12, 20, 130]

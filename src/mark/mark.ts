@@ -21,10 +21,15 @@ export interface Keeper {
   advance(expected: Mark, next: Mark): Promise<void>
 }
 
-/** What each keeper would catch if the named thing alone were put back to an older copy (S4). */
+/**
+ * What each keeper would catch if the named thing alone were put back to an older copy (S4). `machine` is home, anchor
+ * and the memory of whoever runs; `keeper` is what the keeper itself holds.
+ */
 export const keeperKinds = {
-  file: { home: true, homeAndAnchor: false },
-  none: { home: false, homeAndAnchor: false },
+  file: { home: true, homeAndAnchor: false, machine: false, keeper: true },
+  none: { home: false, homeAndAnchor: false, machine: false, keeper: false },
+  etcd: { home: true, homeAndAnchor: true, machine: true, keeper: true },
+  postgres: { home: true, homeAndAnchor: true, machine: true, keeper: true },
 } as const
 
 export type KeeperKind = keyof typeof keeperKinds

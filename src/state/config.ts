@@ -1,9 +1,15 @@
 import { asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import { isOutside } from '../keeper/outside.ts'
 import { type KeeperKind, keeperKinds } from '../mark/mark.ts'
 import { StateError } from './error.ts'
 
 /** docs/spec/home.md: what the store was made with. A record, so that it is under the mark like all else. */
-export type Config = { readonly keeper: KeeperKind; readonly profile: Profile }
+export type Config = {
+  readonly keeper: KeeperKind
+  /** Where it is, of a keeper outside home and anchor: docs/spec/keepers.md, "Place". */
+  readonly place?: string
+  readonly profile: Profile
+}
 
 export const profiles = ['dev', 'staging', 'prod', 'high_security'] as const
 export type Profile = (typeof profiles)[number]
@@ -16,15 +22,17 @@ export function encodeConfig(config: Config): Uint8Array {
 
 /** @throws BytesError, StateError EINTEGRITY */
 export function decodeConfig(bytes: Uint8Array): Config {
-  const map = decodeCborMap(bytes, ['format', 'keeper', 'profile'])
+  const map = decodeCborMap(bytes, ['format', 'keeper', 'place?', 'profile'])
   const keeper = asText(map.keeper)
+  const place = map.place === undefined ? undefined : asText(map.place)
   const profile = profiles.find(known => known === map.profile)
-  if (map.format !== 1 || !isKeeperKind(keeper) || profile === undefined)
+  const isKnown = isKeeperKind(keeper) && isOutside(keeper) === (place !== undefined)
+  if (map.format !== 1 || !isKnown || profile === undefined)
     throw new StateError(
       'EINTEGRITY',
       'the store was made with a configuration that this version does not know',
     )
-  return { keeper, profile }
+  return { keeper, ...(place !== undefined && { place }), profile }
 }
 
 function isKeeperKind(text: string): text is KeeperKind {

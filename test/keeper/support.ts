@@ -4,6 +4,8 @@ import os from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { Secret } from '../../src/crypto/secret.ts'
+import { ed25519 } from '../../src/crypto/signature.ts'
+import type { MarkSigner } from '../../src/keeper/signed-mark.ts'
 import { type Mark, MarkError } from '../../src/mark/mark.ts'
 import { openEntropy } from '../../src/node/entropy.ts'
 
@@ -43,4 +45,15 @@ export function flip(path: string, position: number, mask = 1): void {
   const byte = fs.readFileSync(path)[position]
   assert.ok(byte !== undefined)
   patch(path, position, Uint8Array.of(byte ^ mask))
+}
+
+/** A store's key for the marks that outside keepers hold. */
+export function markSigner(byte = 7): MarkSigner {
+  const seed = new Secret(new Uint8Array(32).fill(byte))
+  return { seed, publicKey: ed25519.publicKey(seed) }
+}
+
+/** Heads of a number that differ. */
+export function variantMark(number: number, variant = 0): Mark {
+  return { domain: storeId, number, head: new Uint8Array(32).fill(16 * (variant + 1) + number) }
 }

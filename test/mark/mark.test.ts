@@ -85,7 +85,9 @@ for (const [number, size, confirmed, root, verdict] of opens)
 
 test('each keeper says what it would catch', () => {
   assert.deepEqual(keeperKinds, {
-    file: { home: true, homeAndAnchor: false },
-    none: { home: false, homeAndAnchor: false },
+    file: { home: true, homeAndAnchor: false, machine: false, keeper: true },
+    none: { home: false, homeAndAnchor: false, machine: false, keeper: false },
+    etcd: { home: true, homeAndAnchor: true, machine: true, keeper: true },
+    postgres: { home: true, homeAndAnchor: true, machine: true, keeper: true },
   })
 })

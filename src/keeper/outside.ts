@@ -1,0 +1,59 @@
+import type { Clock } from '../host/clock.ts'
+import type { Keeper, KeeperKind, Mark } from '../mark/mark.ts'
+import { parseEtcdPlace } from './etcd-place.ts'
+import { parsePostgresPlace } from './postgres-place.ts'
+import type { MarkSigner } from './signed-mark.ts'
+
+/** A keeper that neither home nor anchor holds. */
+export interface OutsideKeeper extends Keeper {
+  /**
+   * Puts the first mark of a store there. Says yes again to a mark that is there already; only `pawl init` and a change
+   * of keeper call it.
+   * @throws MarkError EROLLBACK if it holds another mark of that store; else as `read`
+   */
+  enrol(first: Mark): Promise<void>
+  close(): Promise<void>
+}
+
+export type OutsideParts = {
+  /** What follows the kind and its colon: docs/spec/keepers.md, "Place". */
+  readonly place: string
+  readonly domain: Uint8Array
+  readonly signer: MarkSigner
+  readonly clock: Clock
+  /** How long one call may take; without it {@link remoteBoundMs}. */
+  readonly boundMs?: number
+}
+
+type Outside = {
+  /** How a place is written, for messages. */
+  readonly form: string
+  /** @throws PlaceError */
+  readonly check: (place: string) => void
+  /** Reaches for nothing yet. @throws PlaceError */
+  readonly open: (parts: OutsideParts) => Promise<OutsideKeeper>
+}
+
+/** Each is loaded when a store has it. */
+export const outsideKeepers = {
+  etcd: {
+    form: 'etcd:https://HOST:2379,https://HOST:2379?ca=FILE&cert=FILE&key=FILE',
+    check: parseEtcdPlace,
+    open: async parts => (await import('./etcd.ts')).openEtcdKeeper(parts),
+  },
+  postgres: {
+    form: 'postgres://USER@HOST/DATABASE?sslrootcert=FILE&sslcert=FILE&sslkey=FILE',
+    check: parsePostgresPlace,
+    open: async parts => (await import('./postgres.ts')).openPostgresKeeper(parts),
+  },
+} as const satisfies { readonly [kind in Exclude<KeeperKind, 'file' | 'none'>]: Outside }
+
+export type OutsideKind = keyof typeof outsideKeepers
+
+export function isOutside(kind: string): kind is OutsideKind {
+  return Object.hasOwn(outsideKeepers, kind)
+}
+
+export function openOutsideKeeper(kind: OutsideKind, parts: OutsideParts): Promise<OutsideKeeper> {
+  return outsideKeepers[kind].open(parts)
+}

@@ -1,0 +1,199 @@
+import type { Clock } from '../host/clock.ts'
+import { describeMark, judgeAdvance, type KeeperKind, type Mark, MarkError, sameMark } from '../mark/mark.ts'
+import type { OutsideKeeper } from './outside.ts'
+import { type MarkSigner, openSignedMark, signMark } from './signed-mark.ts'
+
+/** What a register holds, and what it calls this state of itself: a later write gives another one. */
+export type Held = { readonly value: Uint8Array; readonly revision: string }
+
+/**
+ * A register for the mark of one store, linearizable: what a remote keeper is made of. Every answer is durable at the
+ * server before it is given. Each call ends within `ms`.
+ */
+export interface Register {
+  /** What is there, and how the server names itself, so that another in its place shows. @throws AwayError, MarkError */
+  read(ms: number): Promise<{ readonly instance: string; readonly held: Held | undefined }>
+  /** Puts the first value there; `undefined` if there is one. @throws AwayError (maybe done), MarkError */
+  create(value: Uint8Array, ms: number): Promise<Held | undefined>
+  /** Replaces exactly what was held; `undefined` if that is not there. @throws AwayError (maybe done), MarkError */
+  swap(held: Held, value: Uint8Array, ms: number): Promise<Held | undefined>
+  close(): Promise<void>
+}
+
+/** No answer, or one that says nothing: what was asked for may have been done or not. */
+export class AwayError extends Error {
+  override readonly name = 'AwayError'
+}
+
+export type RemoteParts = {
+  readonly kind: KeeperKind
+  /** For messages. */
+  readonly name: string
+  readonly register: Register
+  readonly domain: Uint8Array
+  readonly signer: MarkSigner
+  readonly clock: Clock
+  /** How long a call may take, all its tries together. */
+  readonly boundMs?: number
+}
+
+/** Longer than an election of etcd takes. */
+export const remoteBoundMs = 10_000
+const tryMsMax = 2_500
+const pauseMs = 50
+
+type Seen = { readonly held: Held; readonly instance: string; readonly mark: Mark }
+
+/**
+ * A keeper on another machine (S4): a register, what it holds signed, and what was seen of it remembered. A call whose
+ * outcome is unknown is read again: only exactly what was asked for counts as done.
+ */
+export class RemoteKeeper implements OutsideKeeper {
+  readonly #parts: RemoteParts
+  /** What the register held when it last answered; `undefined` once that is in doubt. */
+  #seen: Seen | undefined
+  /** The highest mark that it ever answered with in this run. */
+  #confirmed: Mark | undefined
+
+  constructor(parts: RemoteParts) {
+    this.#parts = parts
+  }
+
+  get kind(): KeeperKind {
+    return this.#parts.kind
+  }
+
+  async enrol(first: Mark): Promise<void> {
+    const { register, signer } = this.#parts
+    const until = this.#deadline()
+    for (;;) {
+      const { instance, held } = await this.#try(until, ms => register.read(ms))
+      const value = await signMark({ mark: first, instance }, signer)
+      if (held !== undefined) {
+        const { mark } = await this.#open(held, instance)
+        if (!sameMark(mark, first))
+          throw new MarkError('EROLLBACK', `${this.#name} holds ${describeMark(mark)} of this store already`)
+        this.#seen = { held, instance, mark }
+        this.#confirmed = mark
+        return
+      }
+      // Whether it was done is seen when it is read again.
+      await this.#once(until, ms => register.create(value, ms))
+    }
+  }
+
+  async read(): Promise<Mark> {
+    return (await this.#look(this.#deadline())).mark
+  }
+
+  async advance(expected: Mark, next: Mark): Promise<void> {
+    await this.#swap(next, held => judgeAdvance(held, expected, next), expected)
+  }
+
+  async close(): Promise<void> {
+    await this.#parts.register.close()
+  }
+
+  async #swap(
+    next: Mark,
+    judge: (held: Mark) => ReturnType<typeof judgeAdvance>,
+    expected: Mark,
+  ): Promise<void> {
+    const { register, signer } = this.#parts
+    const until = this.#deadline()
+    let seen = this.#seen
+    let isFresh = false
+    for (;;) {
+      if (seen === undefined) {
+        seen = await this.#look(until)
+        isFresh = true
+      }
+      const verdict = judge(seen.mark)
+      if (verdict === 'already') return
+      if (verdict === 'refuse') {
+        if (!isFresh) {
+          seen = undefined
+          continue
+        }
+        const [held, wanted] = [describeMark(seen.mark), describeMark(expected)]
+        throw new MarkError('EROLLBACK', `${this.#name} holds ${held}, not ${wanted}`)
+      }
+      const { held, instance } = seen
+      const value = await signMark({ mark: next, instance }, signer)
+      this.#seen = undefined
+      const swapped = await this.#once(until, ms => register.swap(held, value, ms))
+      if (swapped !== undefined) {
+        this.#seen = { held: swapped, instance, mark: next }
+        this.#confirmed = next
+        return
+      }
+      seen = undefined
+      if (this.#parts.clock.monotonic() >= until)
+        throw new MarkError('EKEEPER', `${this.#name}: others write there all the time`)
+    }
+  }
+
+  /** @throws MarkError EKEEPER, EINTEGRITY, EROLLBACK (it is behind what it has answered before, or another one) */
+  async #look(until: number): Promise<Seen> {
+    const known = this.#confirmed
+    const { instance, held } = await this.#try(until, ms => this.#parts.register.read(ms))
+    if (held === undefined)
+      throw new MarkError('EINTEGRITY', `${this.#name} has no mark of this store, and had one`)
+    const seen = { held, instance, mark: (await this.#open(held, instance)).mark }
+    if (known !== undefined) {
+      const { mark } = seen
+      const isBehind = mark.number < known.number || (mark.number === known.number && !sameMark(mark, known))
+      if (isBehind)
+        throw new MarkError(
+          'EROLLBACK',
+          `the keeper went back: ${this.#name} holds ${describeMark(mark)}, and had ${describeMark(known)}`,
+        )
+    }
+    this.#seen = seen
+    this.#confirmed = seen.mark
+    return seen
+  }
+
+  async #open({ value }: Held, instance: string): Promise<{ readonly mark: Mark }> {
+    const { domain, signer } = this.#parts
+    const found = await openSignedMark(value, domain, signer.publicKey)
+    if (found.instance !== instance)
+      throw new MarkError(
+        'EROLLBACK',
+        `the keeper went back: ${this.#name} is ${instance}, and the mark was written to ${found.instance}`,
+      )
+    return found
+  }
+
+  /** Asks again until there is an answer. @throws MarkError EKEEPER */
+  async #try<T>(until: number, ask: (ms: number) => Promise<T>): Promise<T> {
+    for (;;) {
+      const answered = await this.#once(until, async ms => ({ answer: await ask(ms) }))
+      if (answered !== undefined) return answered.answer
+    }
+  }
+
+  /** Asks once; `undefined` also if there is no answer, while there is time left. @throws MarkError EKEEPER */
+  async #once<T>(until: number, ask: (ms: number) => Promise<T | undefined>): Promise<T | undefined> {
+    const { clock } = this.#parts
+    try {
+      return await ask(Math.max(1, Math.min(tryMsMax, until - clock.monotonic())))
+    } catch (error) {
+      if (!(error instanceof AwayError)) throw error
+      if (until - clock.monotonic() <= pauseMs)
+        throw new MarkError('EKEEPER', `${this.#name} did not answer in time: ${error.message}`, {
+          cause: error,
+        })
+      await new Promise<void>(resolve => clock.after(pauseMs, resolve))
+      return undefined
+    }
+  }
+
+  #deadline(): number {
+    return this.#parts.clock.monotonic() + (this.#parts.boundMs ?? remoteBoundMs)
+  }
+
+  get #name(): string {
+    return this.#parts.name
+  }
+}
