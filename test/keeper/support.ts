@@ -57,3 +57,10 @@ export function markSigner(byte = 7): MarkSigner {
 export function variantMark(number: number, variant = 0): Mark {
   return { domain: storeId, number, head: new Uint8Array(32).fill(16 * (variant + 1) + number) }
 }
+
+/** For all tests of a file. */
+export function longScratch(after: (done: () => void) => void): string {
+  const path = fs.mkdtempSync(join(os.tmpdir(), 'pawl-keeper-'))
+  after(() => fs.rmSync(path, { recursive: true, force: true }))
+  return path
+}
