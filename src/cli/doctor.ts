@@ -31,10 +31,11 @@ function lineOf({ outcome, name, text, failure, hint }: Finding): string {
   return lines.join('\n')
 }
 
-/** A refusal says most; then that there is no home; then any other failure. */
+/** A refusal says most; then that there is no home; then that its keeper is away; then any other failure. */
 function exitOf(found: readonly Finding[]): Exit {
   const failed = found.filter(({ outcome }) => outcome === 'fail').map(({ failure }) => failure?.exit)
   if (failed.length === 0) return 'done'
   if (failed.includes('refused')) return 'refused'
-  return failed.includes('noHome') ? 'noHome' : 'failed'
+  if (failed.includes('noHome')) return 'noHome'
+  return failed.includes('unreachable') ? 'unreachable' : 'failed'
 }

@@ -76,7 +76,10 @@ export const rules: Readonly<Record<Code, Rule>> = {
   },
   'state/EROLLBACK': { exit: 'refused', hint: newest },
   'state/ELOCKED': { exit: 'locked', hint: oneProcess },
-  'state/EKEEPER': { exit: 'unreachable', hint: rerun },
+  'state/EKEEPER': {
+    exit: 'unreachable',
+    hint: 'see that its keeper runs and is reached from here, then run the same command again; pawl doctor names it',
+  },
 
   'session/ROLLBACK': {
     exit: 'refused',

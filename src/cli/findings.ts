@@ -1,3 +1,4 @@
+import { keeperKinds } from '../mark/mark.ts'
 import { realClock } from '../node/clock.ts'
 import { realDisk } from '../node/disk.ts'
 import { openEntropy } from '../node/entropy.ts'
@@ -19,6 +20,7 @@ import {
   ExposedError,
   exposureOf,
   homeNamed,
+  keeperElsewhere,
   noHome,
   type ReadableHome,
   realWorld,
@@ -64,6 +66,7 @@ export async function* findings(given: Given): AsyncGenerator<Finding> {
   if (lock !== undefined) yield lock
   if (opened === undefined) return yield failed('state', failure)
   try {
+    if (failure !== undefined) yield failed('keeper', failure)
     const sameDevice = (await realDisk.stat(home))?.device === stat?.device
     yield* openedFindings(opened, anchor, sameDevice)
   } finally {
@@ -82,8 +85,9 @@ async function* openedFindings(
   yield keeper === 'none'
     ? warning('mark', `none is kept; the journal has ${count(number)} groups`)
     : ok('mark', `${count(number)}, and the journal agrees`)
-  yield (keeper === 'none' ? warning : ok)('keeper', describeKeeper(keeper))
-  yield (sameDevice ? warning : ok)('devices', describeDevices(sameDevice))
+  yield (keeper === 'none' ? warning : ok)('keeper', describeKeeper(home.config))
+  const isRisk = sameDevice && !keeperKinds[keeper].homeAndAnchor
+  yield (isRisk ? warning : ok)('devices', describeDevices(sameDevice, keeper))
   yield warning(
     'custody',
     'the raw store key file in the anchor: whoever has home and anchor can open everything',
@@ -128,14 +132,18 @@ async function permissionFinding(directory: string): Promise<Finding> {
   }
 }
 
+/** `failure` beside `opened`: the keeper is away, so the home is as its mark file says. */
 type Opened = { readonly lock?: Finding; readonly opened?: ReadableHome; readonly failure?: unknown }
 
 /** As any command would open it; while another process uses it, or where nothing may be written, as a reader. */
 async function open(home: string, anchorBase: string | undefined): Promise<Opened> {
   const world = realWorld()
   try {
-    return { lock: ok('lock', 'free'), opened: await openHome(world, home, anchorBase) }
+    const opened = await openHome(world, home, anchorBase, { keeper: keeperElsewhere() })
+    return { lock: ok('lock', 'free'), opened }
   } catch (failure) {
+    if (failure instanceof StateError && failure.code === 'EKEEPER')
+      return { failure, lock: ok('lock', 'free'), opened: await readHome(world, home, anchorBase) }
     if (!canOnlyBeRead(failure)) return { failure }
     const lock =
       failure.code === 'ELOCKED'

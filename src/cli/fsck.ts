@@ -6,7 +6,7 @@ import type { Finding, Kind } from '../state/fsck/findings.ts'
 import { fsck, type Report } from '../state/fsck.ts'
 import type { Run } from './command.ts'
 import { fsckExits } from './exits.ts'
-import { anchorBaseNamed, exposureOf, homeNamed, realWorld } from './home.ts'
+import { anchorBaseNamed, exposureOf, homeNamed, keeperElsewhere, realWorld } from './home.ts'
 import { answer, answerJson, count, counted, printable } from './output.ts'
 
 const colours = { harmless: 'green', mendable: 'yellow', unrecoverable: 'red' } as const
@@ -21,6 +21,7 @@ export const fsckCommand: Run = async given => {
   const report = await fsck(world, home, {
     repair: given.has('--repair'),
     anchorBase: await anchorBaseNamed(given),
+    keeper: keeperElsewhere(),
     own: [...sessionRecords, ...mailboxRecords],
     exposure: exposureOf,
     progress: (bytes, of) => progress.show(bytes, of),

@@ -41,7 +41,7 @@ export function list(): string {
     ...wrap(`Exits: ${exitList(Object.values(exits))}.`),
     '',
     ...wrap(
-      'The answer is on standard output, everything else on standard error. PAWL_HOME names the home, PAWL_ANCHOR the base of its anchor. PAWL_DEBUG=1 adds where an unexpected error comes from.',
+      'The answer is on standard output, everything else on standard error. PAWL_HOME names the home, PAWL_ANCHOR the base of its anchor, PAWL_KEEPER where its keeper is now. PAWL_DEBUG=1 adds where an unexpected error comes from.',
     ),
   ].join('\n')
 }

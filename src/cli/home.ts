@@ -1,7 +1,9 @@
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { DiskError, type File, type Stat } from '../host/disk.ts'
-import type { KeeperKind } from '../mark/mark.ts'
+import { type KeeperName, keeperText, parseKeeperName } from '../keeper/outside.ts'
+import { PlaceError } from '../keeper/place-error.ts'
+import { type KeeperKind, keeperKinds } from '../mark/mark.ts'
 import { realClock } from '../node/clock.ts'
 import { realDisk } from '../node/disk.ts'
 import { openEntropy } from '../node/entropy.ts'
@@ -67,7 +69,7 @@ export async function openOwnHome(
   options: OpenOptions = {},
 ): Promise<Store> {
   const { home, base } = await checkedHome(given)
-  const store = await openHome(world, home, base, options)
+  const store = await openHome(world, home, base, { keeper: keeperElsewhere(), ...options })
   try {
     refuseHooksIn(store.config.profile, process.env)
   } catch (error) {
@@ -209,15 +211,36 @@ export class ExposedError extends Error {
 }
 
 /** What a keeper would and would not catch (S4). */
-export function describeKeeper(keeper: KeeperKind): string {
-  return keeper === 'none'
-    ? 'none: an older home put back is not noticed here, only by the next peer'
-    : 'file: refuses an older home put back; home and anchor put back together only the next peer notices'
+export function describeKeeper(name: KeeperName): string {
+  const { keeper } = name
+  if (keeper === 'none') return 'none: an older home put back is not noticed here, only by the next peer'
+  if (!keeperKinds[keeper].homeAndAnchor)
+    return `${keeper}: refuses an older home put back; home and anchor put back together only the next peer notices`
+  const machine = keeperKinds[keeper].machine ? ', a clone or a snapshot of the whole machine' : ''
+  return `${keeperText(name)}: refuses an older home put back, home and anchor together${machine}, and the keeper itself put back; all of them put back to one moment only the next peer notices`
 }
 
 /** What the anchor's place adds to that. */
-export function describeDevices(sameDevice: boolean): string {
+export function describeDevices(sameDevice: boolean, keeper: KeeperKind): string {
+  if (sameDevice && keeperKinds[keeper].homeAndAnchor)
+    return 'home and anchor are on one device: a snapshot of it put back is refused by the keeper'
   return sameDevice
     ? 'home and anchor are on one device: a snapshot of it brings back both together'
     : 'home and anchor are on two devices: a snapshot of either put back alone is refused'
+}
+
+/** @throws UsageError */
+export function keeperNamed(option: string, text: string): KeeperName {
+  try {
+    return parseKeeperName(text)
+  } catch (error) {
+    if (!(error instanceof PlaceError)) throw error
+    throw new UsageError(`${option}: ${error.message}`, 'pawl init --help shows how a keeper is named')
+  }
+}
+
+/** Where the keeper of a home that exists is now, instead of where it was made with it. */
+export function keeperElsewhere(): KeeperName | undefined {
+  const { PAWL_KEEPER } = process.env
+  return PAWL_KEEPER ? keeperNamed('PAWL_KEEPER', PAWL_KEEPER) : undefined
 }

@@ -1,5 +1,7 @@
 import { dirname, isAbsolute, join } from 'node:path'
 import { DiskError } from '../host/disk.ts'
+import { keeperText } from '../keeper/outside.ts'
+import { keeperKinds } from '../mark/mark.ts'
 import { realDisk } from '../node/disk.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
 import { realPath } from '../node/path.ts'
@@ -13,6 +15,7 @@ import {
   describeDevices,
   describeKeeper,
   homeNamed,
+  keeperNamed,
   named,
   realWorld,
   standsAt,
@@ -39,14 +42,14 @@ export const init: Run = async given => {
       home,
       anchor,
       sameDevice,
-      keeper: config.keeper,
+      keeper: keeperText(config),
       profile: config.profile,
       identity: text,
     })
   else {
     await answer(`home      ${home}\nanchor    ${anchor}\nidentity  ${text}`)
-    say(`keeper ${describeKeeper(config.keeper)}`)
-    say(describeDevices(sameDevice))
+    say(`keeper ${describeKeeper(config)}`)
+    say(describeDevices(sameDevice, config.keeper))
     say(
       'never copy the anchor; without it the home does not open: pawl state backup writes what brings it back',
     )
@@ -59,17 +62,13 @@ function configOf(given: Given): Config {
   const profile = profiles.find(known => known === profileName)
   if (profile === undefined)
     throw new UsageError(`no profile ${JSON.stringify(profileName)}`, `one of ${profiles.join(', ')}`)
-  const keeper = given.text('--keeper') ?? 'file'
-  if (/^(tpm|witness|etcd|postgres)(:|$)/.test(keeper))
-    throw new UsageError(`keeper ${keeper} is not in this release`, 'use --keeper file, or none')
-  if (keeper !== 'file' && keeper !== 'none')
-    throw new UsageError(`no keeper ${JSON.stringify(keeper)}`, 'use --keeper file, or none')
-  if (profile === 'high_security')
+  const name = keeperNamed('--keeper', given.text('--keeper') ?? 'file')
+  if (profile === 'high_security' && !keeperKinds[name.keeper].homeAndAnchor)
     throw new UsageError(
-      `profile high_security refuses keeper ${keeper} alone, and keepers outside the machine do not exist in this release`,
-      'use --profile prod with --keeper file, and a --anchor on another device',
+      `profile high_security refuses keeper ${name.keeper} alone: home and anchor put back together would go unnoticed`,
+      'name a keeper outside this machine with --keeper etcd:.. or postgres:..',
     )
-  return { keeper, profile }
+  return { ...name, profile }
 }
 
 /**

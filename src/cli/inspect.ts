@@ -1,4 +1,5 @@
 import { hex } from '../bytes/bytes.ts'
+import { keeperText } from '../keeper/outside.ts'
 import type { Amendment } from '../mark/amendment.ts'
 import { describeMark, type Mark } from '../mark/mark.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
@@ -58,7 +59,7 @@ async function homeFacts(home: string, sight: Sight): Promise<Facts> {
   const lines: (readonly [string, string])[] = [['home', home]]
   if (storeId !== undefined) lines.unshift(['store', hex(storeId)])
   if (anchorPath !== undefined) lines.push(['anchor', anchorPath])
-  if (config !== undefined) lines.push(['keeper', config.keeper], ['profile', config.profile])
+  if (config !== undefined) lines.push(['keeper', keeperText(config)], ['profile', config.profile])
   if (mark !== undefined) lines.push(['mark', describeMark(mark)])
   if (walk !== undefined) lines.push(['generation', count(walk.size)])
   if (records !== undefined)

@@ -17,5 +17,5 @@ export const log: Option = {
 }
 
 /** What opening a home can end in. */
-export const opening = ['failed', 'usage', 'refused', 'noHome', 'locked'] as const
-export const reading = ['failed', 'usage', 'refused', 'noHome'] as const
+export const opening = ['failed', 'usage', 'refused', 'noHome', 'locked', 'unreachable'] as const
+export const reading = ['failed', 'usage', 'refused', 'noHome', 'unreachable'] as const

@@ -2,17 +2,18 @@ import { BytesError, hex, text, utf8 } from '../bytes/bytes.ts'
 import { type Json, parseJson } from '../bytes/json.ts'
 import { WireError } from '../host/wire.ts'
 import { MarkError } from '../mark/mark.ts'
-import { HttpClient, readCredentials } from '../node/https.ts'
+import { HttpClient } from '../node/https.ts'
+import { credentialsIn } from './credentials.ts'
 import { type EtcdPlace, parseEtcdPlace } from './etcd-place.ts'
 import type { OutsideParts } from './outside.ts'
 import { AwayError, type Held, type Register, RemoteKeeper } from './remote.ts'
 import { signedMarkBytesMax } from './signed-mark.ts'
 
-/** A keeper on a cluster of etcd, over its JSON gateway: docs/spec/keepers.md, "etcd". @throws PlaceError, DiskError */
+/** A keeper on a cluster of etcd, over its JSON gateway: docs/spec/keepers.md, "etcd". @throws PlaceError, MarkError EKEEPER */
 export async function openEtcdKeeper(parts: OutsideParts): Promise<RemoteKeeper> {
   const place = parseEtcdPlace(parts.place)
   const { ca, cert, key } = place.tls
-  const credentials = ca === undefined ? undefined : await readCredentials({ ca, cert, key })
+  const credentials = ca === undefined ? undefined : await credentialsIn({ ca, cert, key })
   const register = new EtcdRegister(place, new HttpClient(credentials), parts.domain)
   const name = `etcd at ${place.endpoints.map(({ host }) => host).join(', ')}`
   return new RemoteKeeper({ ...parts, kind: 'etcd', name, register })

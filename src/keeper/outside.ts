@@ -1,6 +1,7 @@
 import type { Clock } from '../host/clock.ts'
 import type { Keeper, KeeperKind, Mark } from '../mark/mark.ts'
 import { parseEtcdPlace } from './etcd-place.ts'
+import { PlaceError } from './place-error.ts'
 import { parsePostgresPlace } from './postgres-place.ts'
 import type { MarkSigner } from './signed-mark.ts'
 
@@ -52,6 +53,28 @@ export type OutsideKind = keyof typeof outsideKeepers
 
 export function isOutside(kind: string): kind is OutsideKind {
   return Object.hasOwn(outsideKeepers, kind)
+}
+
+/** A keeper as `--keeper` and configurations name it: a kind, and for one outside where it is. */
+export type KeeperName = { readonly keeper: KeeperKind; readonly place?: string }
+
+/** `file`, `none`, or the kind of a keeper outside, a colon and its place. @throws PlaceError */
+export function parseKeeperName(text: string): KeeperName {
+  if (text === 'file' || text === 'none') return { keeper: text }
+  const at = text.indexOf(':')
+  const keeper = at < 0 ? text : text.slice(0, at)
+  if (!isOutside(keeper)) {
+    const forms = Object.values(outsideKeepers).map(({ form }) => form)
+    throw new PlaceError(`no keeper ${JSON.stringify(keeper)}: there are file, none, ${forms.join(', ')}`)
+  }
+  const place = at < 0 ? '' : text.slice(at + 1)
+  if (place === '') throw new PlaceError(`${keeper} takes a place: ${outsideKeepers[keeper].form}`)
+  outsideKeepers[keeper].check(place)
+  return { keeper, place }
+}
+
+export function keeperText({ keeper, place }: KeeperName): string {
+  return place === undefined ? keeper : `${keeper}:${place}`
 }
 
 export function openOutsideKeeper(kind: OutsideKind, parts: OutsideParts): Promise<OutsideKeeper> {

@@ -28,6 +28,8 @@ export function tlsFiles(
   const files = { ca: fileOf(names.ca), cert: fileOf(names.cert), key: fileOf(names.key) }
   if ((files.cert === undefined) !== (files.key === undefined))
     throw new PlaceError(`${names.cert} and ${names.key} go together`)
+  if (files.cert !== undefined && files.ca === undefined)
+    throw new PlaceError(`${names.cert} goes with ${names.ca}`)
   return files
 }
 

@@ -38,7 +38,7 @@ export function parsePostgresPlace(place: string): PostgresPlace {
   if (!isHere && tls.ca === undefined)
     throw new PlaceError(`name the authority that signs its certificate: ?${names.ca}=FILE`)
   const [user, database] = [url.username, url.pathname.slice(1)].map(part =>
-    part === '' ? undefined : decodeURIComponent(part),
+    part === '' ? undefined : decoded(part),
   )
   return {
     host: host.replace(/^\[(.*)\]$/, '$1'),
@@ -46,5 +46,13 @@ export function parsePostgresPlace(place: string): PostgresPlace {
     user,
     database,
     tls: tls.ca === undefined ? undefined : tls,
+  }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch (error) {
+    throw new PlaceError('a percent sign that does not begin a character', { cause: error })
   }
 }

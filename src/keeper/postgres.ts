@@ -1,16 +1,16 @@
 import { WireError } from '../host/wire.ts'
 import { MarkError } from '../mark/mark.ts'
-import { readCredentials } from '../node/https.ts'
 import { Postgres, type PostgresAddress, type Rows, SqlError } from '../node/postgres.ts'
+import { credentialsIn } from './credentials.ts'
 import type { OutsideParts } from './outside.ts'
 import { parsePostgresPlace } from './postgres-place.ts'
 import { AwayError, type Held, type Register, RemoteKeeper } from './remote.ts'
 
-/** A keeper in a table of PostgreSQL: docs/spec/keepers.md, "postgres". @throws PlaceError, DiskError */
+/** A keeper in a table of PostgreSQL: docs/spec/keepers.md, "postgres". @throws PlaceError, MarkError EKEEPER */
 export async function openPostgresKeeper(parts: OutsideParts): Promise<RemoteKeeper> {
   const { host, port, user, database, tls } = parsePostgresPlace(parts.place)
   const { ca, cert, key } = tls ?? {}
-  const credentials = ca === undefined ? undefined : await readCredentials({ ca, cert, key })
+  const credentials = ca === undefined ? undefined : await credentialsIn({ ca, cert, key })
   const register = new PostgresRegister({ host, port, user, database, credentials }, parts.domain)
   return new RemoteKeeper({ ...parts, kind: 'postgres', name: `PostgreSQL at ${host}:${port}`, register })
 }

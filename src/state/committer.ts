@@ -6,7 +6,7 @@ import { describeMark, type Keeper, type Mark, MarkError, sameMark } from '../ma
 import type { AuditEntry } from './audit.ts'
 import type { AuditTrail, Chunk } from './audit-trail.ts'
 import type { Operation } from './block.ts'
-import { StateError, stateError } from './error.ts'
+import { type Outcome, StateError, stateError } from './error.ts'
 import { type SealedGroup, sealGroup } from './group.ts'
 import type { Journal, ReserveUse } from './journal.ts'
 import type { JournalKeys } from './journal-keys.ts'
@@ -157,9 +157,7 @@ export class Committer {
 
   refuseIfPoisoned(): void {
     if (this.#poison !== undefined)
-      throw new StateError('EPOISONED', 'an earlier write failed; close and open the store again', {
-        cause: this.#poison,
-      })
+      throw this.#told('an earlier write failed; close and open the store again', 'not applied')
   }
 
   /** While one group is being written the next is sealed; at most these two are in flight. */
@@ -315,10 +313,15 @@ export class Committer {
   /** After a failed write or sync nothing is known of what the disk holds: this process never writes again. */
   #fail(error: unknown, taken: readonly Waiting[]): void {
     this.#poison ??= error
-    const poisoned = new StateError('EPOISONED', 'the write failed; whether it took effect is unknown', {
-      cause: error,
-    })
+    const poisoned = this.#told('the write failed; whether it took effect is unknown', 'unknown')
     for (const batch of [...taken, ...this.#drop(0, this.#waiting.length)]) batch.reject(poisoned)
+  }
+
+  /** A keeper that did not answer, or refused, goes by its own code: the disk is well. */
+  #told(what: string, outcome: Outcome): StateError {
+    const cause = this.#poison
+    if (!(cause instanceof MarkError)) return new StateError('EPOISONED', what, { cause })
+    return new StateError(cause.code, `${cause.message}; ${what}`, { cause, outcome })
   }
 }
 

@@ -2,7 +2,10 @@ import { equal, hex } from '../bytes/bytes.ts'
 import { emptyFrontier, rooted } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { type Disk, DiskError } from '../host/disk.ts'
-import { createAnchor, firstMark, join, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
+import { type Anchor, createAnchor, firstMark, join, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
+import { StoreKeeper } from '../keeper/store-keeper.ts'
+import type { Mark } from '../mark/mark.ts'
+import type { IdentityKeys } from '../signature/identity.ts'
 import type { Operation } from './block.ts'
 import { type Config, configPath, encodeConfig } from './config.ts'
 import { wrap } from './envelope.ts'
@@ -12,6 +15,7 @@ import { homeExists, journalName, locate, markOf, parentOf, type World } from '.
 import { encodeHomeFile, homeFileName } from './home-file.ts'
 import { Journal } from './journal.ts'
 import { JournalKeys } from './journal-keys.ts'
+import { reach } from './keepers.ts'
 import { defaultScope, encodeScope, Scopes, scopePath } from './scopes.ts'
 import { type FirstRecord, newSigner } from './signer.ts'
 
@@ -30,7 +34,8 @@ export type NewHome = {
  * Makes anchor and home; parents must exist. The anchor is whole first, then group 1 and mark 1 in a home under
  * another name, which is renamed into place last: after a crash there is a home or none, and it starts over. What an
  * error cuts short is cleared away.
- * @throws StateError EINVAL (a home stands there, or its parent is missing), EINTEGRITY (part of one does), ENOSPC
+ * @throws StateError EINVAL (a home stands there, or its parent is missing), EINTEGRITY (part of one does), ENOSPC,
+ * EKEEPER
  */
 export async function createHome(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
   try {
@@ -44,11 +49,12 @@ async function create(world: World, wanted: NewHome): Promise<{ readonly anchor:
   const { disk, entropy } = world
   if (await homeExists(disk, wanted.home))
     throw new StateError('EINVAL', `a home stands at ${wanted.home} already`)
-  const { storeId, records } = newSigner(entropy)
+  const { storeId, records, keys } = newSigner(entropy)
+  using _ = keys
   const anchorPath = join(wanted.anchorBase, hex(storeId))
   const unfinished = `${wanted.home}.${hex(entropy.bytes(4))}.new`
   try {
-    await createParts(world, wanted, { storeId, records, anchorPath, unfinished })
+    await createParts(world, wanted, { storeId, records, signing: keys, anchorPath, unfinished })
   } catch (error) {
     await clearAway(disk, wanted.home, storeId, [unfinished, anchorPath]).catch(() => {}) // what went wrong first counts
     throw error
@@ -59,6 +65,7 @@ async function create(world: World, wanted: NewHome): Promise<{ readonly anchor:
 type Parts = {
   readonly storeId: Uint8Array
   readonly records: readonly FirstRecord[]
+  readonly signing: IdentityKeys
   readonly anchorPath: string
   readonly unfinished: string
 }
@@ -99,17 +106,33 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
     await file.sync()
     await file.close()
     await disk.syncDirectory(unfinished)
-    if (wanted.config.keeper === 'file') {
-      const keeper = await openFileKeeper(disk, anchor, storeId)
-      await keeper.advance(firstMark(storeId), markOf(storeId, group.after))
-      await keeper.close()
-    }
+    await mark(world, wanted.config, anchor, parts.signing, markOf(storeId, group.after))
     await disk.rename(unfinished, wanted.home)
     await disk.syncDirectory(parentOf(wanted.home))
     scopes.dispose()
     keys.dispose()
   } finally {
     await anchor.close()
+  }
+}
+
+/** Only here does a keeper outside get to know a store. @throws StateError EINVAL, MarkError */
+async function mark(
+  world: World,
+  config: Config,
+  anchor: Anchor,
+  signing: IdentityKeys,
+  next: Mark,
+): Promise<void> {
+  if (config.keeper === 'none') return
+  const first = firstMark(next.domain)
+  const outside = await reach(world, config, next.domain, signing)
+  try {
+    await outside?.enrol(first)
+    const file = await openFileKeeper(world.disk, anchor, next.domain)
+    await new StoreKeeper(file, outside).advance(first, next).finally(() => file.close())
+  } finally {
+    await outside?.close()
   }
 }
 

@@ -35,7 +35,7 @@ export async function fsck(
   const wanted = repair && counts.unrecoverable === 0 && (counts.mendable > 0 || first.use !== 'nobody')
   await first.close()
   if (!wanted) return reportOf(first, counts.unrecoverable > 0 ? 'unrecoverable' : 'clean', [])
-  await mend(world, home, options.anchorBase, leftovers)
+  await mend(world, home, options, leftovers)
   const second = await look()
   await second.close()
   const left = second.findings.counts
@@ -47,11 +47,11 @@ export async function fsck(
 async function mend(
   world: World,
   home: string,
-  anchorBase: string | undefined,
+  { anchorBase, keeper }: Omit<LookOptions, 'deep'>,
   leftovers: readonly string[],
 ): Promise<void> {
   const { disk } = world
-  const store = await openHome(world, home, anchorBase)
+  const store = await openHome(world, home, anchorBase, { keeper })
   try {
     for (const path of leftovers) if ((await disk.stat(path)) !== undefined) await disk.unlink(path)
     await store.rotate({ scopes: [] }) // nothing new: one that was begun is carried on

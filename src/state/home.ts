@@ -6,9 +6,9 @@ import { type Disk, DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
 import { join, markKeyOf, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
-import { NoKeeper } from '../keeper/none.ts'
+import type { KeeperName, openOutsideKeeper } from '../keeper/outside.ts'
 import type { StoreKeys } from '../keeper/store-keys.ts'
-import { describeMark, judgeOpen, type Mark, MarkError } from '../mark/mark.ts'
+import { type Mark, MarkError } from '../mark/mark.ts'
 import { type AuditSink, AuditTrail } from './audit-trail.ts'
 import type { Placed, ScopeKey } from './block.ts'
 import { type Budgets, tightened } from './budget.ts'
@@ -18,6 +18,7 @@ import { StateError, stateError } from './error.ts'
 import { decodeHomeFile, homeFileName } from './home-file.ts'
 import { decodeJournalStart, Journal } from './journal.ts'
 import { JournalKeys } from './journal-keys.ts'
+import { judgeKeepers } from './keepers.ts'
 import { journalPath } from './path.ts'
 import { Records } from './records.ts'
 import { inFlightMax, type Replayed, replay } from './replay.ts'
@@ -26,7 +27,13 @@ import { SegmentFiles } from './segment.ts'
 import { Store } from './store.ts'
 
 /** The world a store lives in. */
-export type World = { readonly disk: Disk; readonly clock: Clock; readonly entropy: Entropy }
+export type World = {
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly entropy: Entropy
+  /** How keepers outside home and anchor are reached, if not over the network. */
+  readonly openKeeper?: typeof openOutsideKeeper
+}
 
 export const journalName = 'segments'
 
@@ -46,6 +53,8 @@ export type OpenOptions = {
   readonly budgets?: Partial<Budgets>
   /** Hears of audit entries once they are committed. */
   readonly auditSink?: AuditSink
+  /** Where the keeper outside is now, if not where the home was made with it. */
+  readonly keeper?: KeeperName | undefined
 }
 
 /**
@@ -67,7 +76,7 @@ export async function openHome(
     closing.push(() => anchor.close())
     const file = await openFileKeeper(disk, anchor, storeId)
     closing.push(() => file.close())
-    const held = await file.read()
+    const local = await file.read()
 
     const keys = new JournalKeys(anchor.storeKeys, storeId)
     closing.push(async () => keys.dispose())
@@ -77,7 +86,7 @@ export async function openHome(
     const source = new SegmentFiles(disk, directory)
     closing.push(() => source.close())
     const records = recordsOf(source, scopes)
-    const replayed = await replay(disk, directory, keys, held, (header, placed, at) => {
+    const replayed = await replay(disk, directory, keys, local, (header, placed, at) => {
       records.apply(header.generation, placed, at)
       newest.push({ generation: header.generation, placed })
       if (newest.length > inFlightMax) newest.shift()
@@ -88,7 +97,9 @@ export async function openHome(
     }
     const start = await journalStart(records, replayed)
     const config = decodeConfig((await records.get(configPath)).payload)
-    if (config.keeper === 'file') refuseRollback(replayed, held)
+    const replayAgainst = (mark: Mark) => replay(disk, directory, keys, mark, () => {})
+    const judging = { world, storeId, config, elsewhere: options.keeper, records, replayed, file, local }
+    const { held, settle } = await judgeKeepers({ ...judging, replayAgainst, closing })
 
     // What no returned sync and no mark vouches for is made durable anew, then marked; only then is it readable.
     const settled = Math.max(held.number, replayed.confirmed)
@@ -101,8 +112,7 @@ export async function openHome(
     closing.push(() => journal.abandon())
     const end = rooted(sha256, replayed.tree)
     const mark = markOf(storeId, end)
-    const keeper = config.keeper === 'file' ? file : new NoKeeper(mark)
-    if (config.keeper === 'file' && held.number < mark.number) await keeper.advance(held, mark)
+    const keeper = await settle(mark)
     for (const [index, group] of newest.slice(newest.length - moved.length).entries()) {
       const at = moved[index]
       if (at !== undefined) records.apply(group.generation, group.placed, at)
@@ -193,14 +203,6 @@ export function refuseMisfits([first]: readonly Scope[]): void {
       'EINTEGRITY',
       `key slot ${first.slot} in the anchor is not the one the journal names`,
     )
-}
-
-export function refuseRollback(replayed: Replayed, mark: Mark): void {
-  const { tree, confirmed, rootAtMark } = replayed
-  const verdict = judgeOpen({ mark, size: tree.size, confirmed, rootAtMark })
-  if (verdict === 'go on') return
-  const found = `the mark is at ${describeMark(mark)}, the home at ${tree.size}, the highest confirmed ${confirmed}`
-  throw new StateError('EROLLBACK', `${verdict}: ${found}`)
 }
 
 export function markOf(storeId: Uint8Array, { tree, root }: Rooted): Mark {

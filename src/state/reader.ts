@@ -16,10 +16,10 @@ import {
   missingAnchor,
   recordsOf,
   refuseMisfits,
-  refuseRollback,
   type World,
 } from './home.ts'
 import { JournalKeys } from './journal-keys.ts'
+import { refuseRollback } from './keepers.ts'
 import type { Found, Records } from './records.ts'
 import { replay, type Visit } from './replay.ts'
 import { Scopes } from './scopes.ts'

@@ -23,17 +23,19 @@ export const signerKeysPath = `${signerPath}/keys`
 /** A record of group 1. */
 export type FirstRecord = { readonly path: string; readonly payload: Uint8Array; readonly purpose: string }
 
-/** What a new store is named by and signs with. */
+/** What a new store is named by and signs with. The keys are the caller's to wipe. */
 export function newSigner(entropy: Entropy): {
   readonly storeId: Uint8Array
+  readonly keys: IdentityKeys
   readonly records: readonly FirstRecord[]
 } {
-  using keys = IdentityKeys.generate('hybrid', () => new Secret(entropy.bytes(32)))
+  const keys = IdentityKeys.generate('hybrid', () => new Secret(entropy.bytes(32)))
   const [ed25519, mldsa87] = [keys.publicKey('ed25519'), keys.publicKey('mldsa87')]
   const signer = { ed25519, mldsa87, nonce: entropy.bytes(32) }
   const purpose = 'signer'
   return {
     storeId: storeIdOf(signer),
+    keys,
     records: [
       { path: signerPath, payload: encodeSigner(signer), purpose },
       { path: signerKeysPath, payload: keys.encode().bytes, purpose },

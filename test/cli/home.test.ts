@@ -105,7 +105,10 @@ suite('init', { timeout: 60_000 }, () => {
     const refused = async (args: string[], error: RegExp) =>
       assertFails(await scene.run(['init', '--home', 'no', ...args]), { exit: 2, code: 'cli/USAGE', error })
     await Promise.all([
-      refused(['--keeper', 'witness:https://w'], /keeper witness:.* is not in this release/),
+      refused(['--keeper', 'etcd'], /etcd takes a place: etcd:https:/),
+      refused(['--keeper', 'etcd:http://elsewhere:2379'], /another machine: use https/),
+      refused(['--keeper', 'etcd:https://elsewhere:2379'], /name the authority/),
+      refused(['--keeper', 'postgres://me:word@localhost/marks'], /no password in a URL/),
       refused(['--keeper', 'paper'], /no keeper "paper"/),
       refused(['--profile', 'test'], /no profile "test"/),
     ])
@@ -122,7 +125,7 @@ suite('init', { timeout: 60_000 }, () => {
         exit: 2,
         code: 'cli/USAGE',
         error: /high_security refuses keeper file alone/,
-        hint: /--anchor on another/,
+        hint: /etcd:/,
       },
     )
     assert.ok(!existsSync(scene.path('no')))

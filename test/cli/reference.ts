@@ -11,6 +11,10 @@ import { help, list } from '../../src/cli/help.ts'
 const environment = [
   ['PAWL_HOME', 'the home, where `--home` is not given; `~/.pawl` without either'],
   ['PAWL_ANCHOR', 'the base of the anchor, where `--anchor` is not given'],
+  [
+    'PAWL_KEEPER',
+    'where the keeper outside is now, as `--keeper` of `pawl init` names it, if not where the home was made with it',
+  ],
   ['STATE_DIRECTORY', 'its first entry is the base of a new anchor, where neither is given; systemd sets it'],
   [
     'XDG_STATE_HOME',

@@ -1,6 +1,7 @@
 import { equal } from '../../bytes/bytes.ts'
 import { equalSecrets } from '../../crypto/secret.ts'
 import { join } from '../../keeper/anchor.ts'
+import type { KeeperName } from '../../keeper/outside.ts'
 import type { StoreKeys } from '../../keeper/store-keys.ts'
 import { describeMark, type Mark } from '../../mark/mark.ts'
 import { type Config, configPath, decodeConfig } from '../config.ts'
@@ -25,6 +26,8 @@ import { lookAtRecords, type OwnRecord, stateRecords } from './records.ts'
 export type LookOptions = {
   /** Where the anchor lies now, if it was moved. */
   readonly anchorBase?: string | undefined
+  /** Where the keeper outside is now, to mend what opening mends. */
+  readonly keeper?: KeeperName | undefined
   /** Every live record is opened, too. */
   readonly deep: boolean
   /** How the product's own records are read that are not the store's. */
@@ -286,7 +289,7 @@ class Look {
     const findings = this.#findings
     if (mark === undefined || walk.size === 0) return
     // Without a config: who keeps no mark has one that never moved.
-    const isKept = config === undefined ? mark.number > 0 : config.keeper === 'file'
+    const isKept = config === undefined ? mark.number > 0 : config.keeper !== 'none'
     const { size, confirmed, rootAtMark } = walk
     const detail = `the mark is at ${describeMark(mark)}, the home at ${size}, the highest confirmed ${confirmed}`
     const isFork = rootAtMark !== undefined && !equal(rootAtMark, mark.head)

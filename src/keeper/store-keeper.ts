@@ -1,0 +1,36 @@
+import { type Keeper, type KeeperKind, type Mark, sameMark } from '../mark/mark.ts'
+import type { OutsideKeeper } from './outside.ts'
+
+/**
+ * What a store with an anchor advances: first the keeper outside, if it has one, then the one here. So the mark file is
+ * never ahead of the keeper outside, and one that is has shown that the other went back.
+ */
+export class StoreKeeper implements Keeper {
+  #outside: OutsideKeeper | undefined
+  #here: Keeper
+
+  constructor(here: Keeper, outside: OutsideKeeper | undefined) {
+    this.#here = here
+    this.#outside = outside
+  }
+
+  get kind(): KeeperKind {
+    return (this.#outside ?? this.#here).kind
+  }
+
+  read(): Promise<Mark> {
+    return (this.#outside ?? this.#here).read()
+  }
+
+  async advance(expected: Mark, next: Mark): Promise<void> {
+    await this.#outside?.advance(expected, next)
+    await this.#here.advance(expected, next) // a crash before this leaves the file behind by what was in flight
+  }
+
+  /** Brings whoever is behind to `mark`, which state that was made durable has arrived at. */
+  async settle(held: { readonly outside: Mark | undefined; readonly here: Mark }, mark: Mark): Promise<void> {
+    if (held.outside !== undefined && !sameMark(held.outside, mark))
+      await this.#outside?.advance(held.outside, mark)
+    if (!sameMark(held.here, mark)) await this.#here.advance(held.here, mark)
+  }
+}

@@ -1,0 +1,134 @@
+import { equal } from '../bytes/bytes.ts'
+import { root } from '../bytes/merkle.ts'
+import { sha256 } from '../crypto/hash.ts'
+import type { FileKeeper } from '../keeper/mark-file.ts'
+import { NoKeeper } from '../keeper/none.ts'
+import { isOutside, type KeeperName, type OutsideKeeper, openOutsideKeeper } from '../keeper/outside.ts'
+import { PlaceError } from '../keeper/place-error.ts'
+import { StoreKeeper } from '../keeper/store-keeper.ts'
+import { describeMark, judgeOpen, type Mark } from '../mark/mark.ts'
+import type { IdentityKeys } from '../signature/identity.ts'
+import type { Config } from './config.ts'
+import { StateError } from './error.ts'
+import type { World } from './home.ts'
+import type { Records } from './records.ts'
+import { inFlightMax, type Replayed } from './replay.ts'
+import { openSigner, storeIdOf } from './signer.ts'
+
+/** Who keeps the mark of a store that is being opened, judged against its journal. */
+export type Standing = {
+  /** The mark that decides: what lies above it nobody was told of. */
+  readonly held: Mark
+  /** Brings the keeper to where the journal is, which is durable by then. */
+  readonly settle: (mark: Mark) => Promise<StoreKeeper>
+}
+
+export type KeepersParts = {
+  readonly world: World
+  readonly storeId: Uint8Array
+  readonly config: Config
+  /** Where its outside keeper is now. */
+  readonly elsewhere: KeeperName | undefined
+  readonly records: Records
+  readonly replayed: Replayed
+  readonly file: FileKeeper
+  /** What the mark file holds. */
+  readonly local: Mark
+  /** Reads the journal anew, and refuses what is missing or damaged below that mark. */
+  readonly replayAgainst: (mark: Mark) => Promise<unknown>
+  readonly closing: (() => Promise<void>)[]
+}
+
+/**
+ * Judges the journal by its mark (docs/spec/mark.md, "Opening"; docs/spec/keepers.md, "Opening"): by the mark file, and
+ * then, if all is well here, by the keeper outside.
+ * @throws StateError EROLLBACK, EINTEGRITY, EINVAL; MarkError
+ */
+export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
+  const { config, file, local, replayed } = parts
+  const { keeper: kind } = config
+  if (kind === 'none')
+    return { held: local, settle: async mark => new StoreKeeper(new NoKeeper(mark), undefined) }
+  refuseRollback(replayed, local)
+  const outside = await openOutside(parts)
+  const keeper = new StoreKeeper(file, outside)
+  const remote = outside && (await judgeOutside(outside, parts))
+  return {
+    held: remote ?? local,
+    async settle(mark) {
+      await keeper.settle({ outside: remote, here: local }, mark)
+      return keeper
+    },
+  }
+}
+
+async function openOutside(parts: KeepersParts): Promise<OutsideKeeper | undefined> {
+  const { config, elsewhere, world, storeId: domain, records, closing } = parts
+  const { keeper: kind } = config
+  if (elsewhere !== undefined && elsewhere.keeper !== kind)
+    throw new StateError('EINVAL', `the keeper of this home is ${kind}, not ${elsewhere.keeper}`)
+  if (!isOutside(kind)) return undefined
+  const { signer, keys } = await openSigner(records)
+  closing.push(async () => keys[Symbol.dispose]())
+  if (!equal(storeIdOf(signer), domain))
+    throw new StateError('EINTEGRITY', 'the signer of this store is not the one that its id names')
+  const place = elsewhere?.place ?? config.place ?? ''
+  const keeper = await reach(world, { keeper: kind, place }, domain, keys)
+  if (keeper !== undefined) closing.push(() => keeper.close())
+  return keeper
+}
+
+/** The keeper of that name for a store whose keys these are; nothing is asked of it yet. @throws StateError EINVAL */
+export async function reach(
+  world: World,
+  { keeper: kind, place = '' }: KeeperName,
+  domain: Uint8Array,
+  keys: IdentityKeys,
+): Promise<OutsideKeeper | undefined> {
+  if (!isOutside(kind)) return undefined
+  const signer = { publicKey: keys.publicKey('ed25519'), seed: keys.seed('ed25519') }
+  try {
+    const { openKeeper = openOutsideKeeper, clock } = world
+    return await openKeeper(kind, { place, domain, signer, clock })
+  } catch (error) {
+    if (!(error instanceof PlaceError)) throw error
+    throw new StateError('EINVAL', `keeper ${kind}:${place}: ${error.message}`, { cause: error })
+  }
+}
+
+async function judgeOutside(outside: OutsideKeeper, parts: KeepersParts): Promise<Mark> {
+  const { replayed, local, replayAgainst } = parts
+  const { tree, confirmed } = replayed
+  const held = await outside.read()
+  if (local.number > held.number)
+    throw new StateError(
+      'EROLLBACK',
+      `the keeper went back: ${outside.kind} holds ${describeMark(held)}, and the mark file ${describeMark(local)}`,
+    )
+  // The journal was read by the mark file's word. More was acknowledged: is what is missing damaged, or not there?
+  if (held.number > tree.size) await replayAgainst(held)
+  if (held.number >= confirmed && tree.size - held.number > inFlightMax)
+    throw new StateError('EINTEGRITY', 'more groups are unconfirmed than are ever in flight')
+  refuseRollback({ ...replayed, rootAtMark: rootAt(replayed, held.number) }, held, outside.kind)
+  return held
+}
+
+/** The root over the first `number` groups, of the end and as far back as groups may be in flight. */
+function rootAt({ tree, newest }: Replayed, number: number): Uint8Array | undefined {
+  const found = [tree, ...newest.map(({ before }) => before)].find(({ size }) => size === number)
+  return found && root(sha256, found)
+}
+
+/** @throws StateError EROLLBACK */
+export function refuseRollback(
+  replayed: Pick<Replayed, 'tree' | 'confirmed' | 'rootAtMark'>,
+  mark: Mark,
+  keeper = '',
+): void {
+  const { tree, confirmed, rootAtMark } = replayed
+  const verdict = judgeOpen({ mark, size: tree.size, confirmed, rootAtMark })
+  if (verdict === 'go on') return
+  const whose = keeper === '' ? 'the mark' : `the mark of ${keeper}`
+  const found = `${whose} is at ${describeMark(mark)}, the home at ${tree.size}, the highest confirmed ${confirmed}`
+  throw new StateError('EROLLBACK', `${verdict}: ${found}`)
+}
