@@ -22,6 +22,7 @@ import {
   anchorBaseNamed,
   checkedHome,
   homeNamed,
+  keeperElsewhere,
   notEmpty,
   outputPath,
   realWorld,
@@ -95,6 +96,7 @@ export const restore: Run = async given => {
     key,
     home,
     anchorBase: await anchorBaseNamed(given),
+    keeper: keeperElsewhere(),
     by: whoAmI(),
     async admit({ config, anchorBase }) {
       refuseHooksIn(config.profile, process.env)
@@ -206,7 +208,7 @@ async function keyNamed<T>(
 }
 
 /** For the amendment and the audit trail. */
-function whoAmI(): string {
+export function whoAmI(): string {
   try {
     const { username } = userInfo()
     if (utf8(username).length <= 256 && username !== '') return username

@@ -1,6 +1,7 @@
 import { backupCommands } from './backup-commands.ts'
 import type { Command } from './command.ts'
 import { daemonCommands } from './daemon-commands.ts'
+import { keeperCommands } from './keeper-commands.ts'
 import { anchor, home, json, jsonLines, log, opening, reading } from './options.ts'
 import { stateCommands } from './state-commands.ts'
 import { upkeepCommands } from './upkeep-commands.ts'
@@ -210,6 +211,7 @@ export const commands: readonly Command[] = [
   ...upkeepCommands,
   ...backupCommands,
   ...daemonCommands,
+  ...keeperCommands,
   {
     name: 'doctor',
     words: '',

@@ -8,11 +8,13 @@ import type { MarkSigner } from './signed-mark.ts'
 /** A keeper that neither home nor anchor holds. */
 export interface OutsideKeeper extends Keeper {
   /**
-   * Puts the first mark of a store there. Says yes again to a mark that is there already; only `pawl init` and a change
-   * of keeper call it.
+   * Puts a mark of a store there: where nothing is, or in place of one that `mayReplace` allows. Says yes again to what
+   * is there already. Only `pawl init` and amendments call it.
    * @throws MarkError EROLLBACK if it holds another mark of that store; else as `read`
    */
-  enrol(first: Mark): Promise<void>
+  enrol(mark: Mark, mayReplace?: (held: Mark) => boolean): Promise<void>
+  /** What an amendment would give up: what it holds, also where `read` would refuse that as put back. */
+  peek(): Promise<Mark | undefined>
   close(): Promise<void>
 }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../host/clock.ts'
 import { describeMark, judgeAdvance, type KeeperKind, type Mark, MarkError, sameMark } from '../mark/mark.ts'
 import type { OutsideKeeper } from './outside.ts'
-import { type MarkSigner, openSignedMark, signMark } from './signed-mark.ts'
+import { type MarkSigner, openSignedMark, type SignedMark, signMark } from './signed-mark.ts'
 
 /** What a register holds, and what it calls this state of itself: a later write gives another one. */
 export type Held = { readonly value: Uint8Array; readonly revision: string }
@@ -63,23 +63,36 @@ export class RemoteKeeper implements OutsideKeeper {
     return this.#parts.kind
   }
 
-  async enrol(first: Mark): Promise<void> {
+  async enrol(mark: Mark, mayReplace: (held: Mark) => boolean = () => false): Promise<void> {
     const { register, signer } = this.#parts
     const until = this.#deadline()
     for (;;) {
       const { instance, held } = await this.#try(until, ms => register.read(ms))
-      const value = await signMark({ mark: first, instance }, signer)
+      const value = await signMark({ mark, instance }, signer)
       if (held !== undefined) {
-        const { mark } = await this.#open(held, instance)
-        if (!sameMark(mark, first))
-          throw new MarkError('EROLLBACK', `${this.#name} holds ${describeMark(mark)} of this store already`)
-        this.#seen = { held, instance, mark }
-        this.#confirmed = mark
-        return
+        const found = await this.#open(held)
+        if (sameMark(found.mark, mark) && found.instance === instance) {
+          this.#seen = { held, instance, mark }
+          this.#confirmed = mark
+          return
+        }
+        if (!sameMark(found.mark, mark) && !mayReplace(found.mark))
+          throw new MarkError(
+            'EROLLBACK',
+            `${this.#name} holds ${describeMark(found.mark)} of this store already`,
+          )
       }
       // Whether it was done is seen when it is read again.
-      await this.#once(until, ms => register.create(value, ms))
+      await this.#once(until, ms =>
+        held === undefined ? register.create(value, ms) : register.swap(held, value, ms),
+      )
+      this.#refuseLate(until)
     }
+  }
+
+  async peek(): Promise<Mark | undefined> {
+    const { held } = await this.#try(this.#deadline(), ms => this.#parts.register.read(ms))
+    return held && (await this.#open(held)).mark
   }
 
   async read(): Promise<Mark> {
@@ -87,18 +100,6 @@ export class RemoteKeeper implements OutsideKeeper {
   }
 
   async advance(expected: Mark, next: Mark): Promise<void> {
-    await this.#swap(next, held => judgeAdvance(held, expected, next), expected)
-  }
-
-  async close(): Promise<void> {
-    await this.#parts.register.close()
-  }
-
-  async #swap(
-    next: Mark,
-    judge: (held: Mark) => ReturnType<typeof judgeAdvance>,
-    expected: Mark,
-  ): Promise<void> {
     const { register, signer } = this.#parts
     const until = this.#deadline()
     let seen = this.#seen
@@ -108,7 +109,7 @@ export class RemoteKeeper implements OutsideKeeper {
         seen = await this.#look(until)
         isFresh = true
       }
-      const verdict = judge(seen.mark)
+      const verdict = judgeAdvance(seen.mark, expected, next)
       if (verdict === 'already') return
       if (verdict === 'refuse') {
         if (!isFresh) {
@@ -128,9 +129,12 @@ export class RemoteKeeper implements OutsideKeeper {
         return
       }
       seen = undefined
-      if (this.#parts.clock.monotonic() >= until)
-        throw new MarkError('EKEEPER', `${this.#name}: others write there all the time`)
+      this.#refuseLate(until)
     }
+  }
+
+  async close(): Promise<void> {
+    await this.#parts.register.close()
   }
 
   /** @throws MarkError EKEEPER, EINTEGRITY, EROLLBACK (it is behind what it has answered before, or another one) */
@@ -139,7 +143,13 @@ export class RemoteKeeper implements OutsideKeeper {
     const { instance, held } = await this.#try(until, ms => this.#parts.register.read(ms))
     if (held === undefined)
       throw new MarkError('EINTEGRITY', `${this.#name} has no mark of this store, and had one`)
-    const seen = { held, instance, mark: (await this.#open(held, instance)).mark }
+    const found = await this.#open(held)
+    if (found.instance !== instance)
+      throw new MarkError(
+        'EROLLBACK',
+        `the keeper went back: ${this.#name} is ${instance}, and the mark was written to ${found.instance}`,
+      )
+    const seen = { held, instance, mark: found.mark }
     if (known !== undefined) {
       const { mark } = seen
       const isBehind = mark.number < known.number || (mark.number === known.number && !sameMark(mark, known))
@@ -154,15 +164,9 @@ export class RemoteKeeper implements OutsideKeeper {
     return seen
   }
 
-  async #open({ value }: Held, instance: string): Promise<{ readonly mark: Mark }> {
+  #open({ value }: Held): Promise<SignedMark> {
     const { domain, signer } = this.#parts
-    const found = await openSignedMark(value, domain, signer.publicKey)
-    if (found.instance !== instance)
-      throw new MarkError(
-        'EROLLBACK',
-        `the keeper went back: ${this.#name} is ${instance}, and the mark was written to ${found.instance}`,
-      )
-    return found
+    return openSignedMark(value, domain, signer.publicKey)
   }
 
   /** Asks again until there is an answer. @throws MarkError EKEEPER */
@@ -187,6 +191,12 @@ export class RemoteKeeper implements OutsideKeeper {
       await new Promise<void>(resolve => clock.after(pauseMs, resolve))
       return undefined
     }
+  }
+
+  /** Others write there all the time. */
+  #refuseLate(until: number): void {
+    if (this.#parts.clock.monotonic() >= until)
+      throw new MarkError('EKEEPER', `${this.#name} was changed by others again and again`)
   }
 
   #deadline(): number {

@@ -33,4 +33,14 @@ export class StoreKeeper implements Keeper {
       await this.#outside?.advance(held.outside, mark)
     if (!sameMark(held.here, mark)) await this.#here.advance(held.here, mark)
   }
+
+  /** From now on by these; both hold the same mark as those before. The one outside before it is the caller's to close. */
+  replace(here: Keeper, outside: OutsideKeeper | undefined): void {
+    this.#here = here
+    this.#outside = outside
+  }
+
+  get outside(): OutsideKeeper | undefined {
+    return this.#outside
+  }
 }

@@ -6,7 +6,17 @@ import { ownPrefix } from './path.ts'
 
 /** docs/spec/audit.md, "Entry". */
 export type AuditEntry = {
-  readonly action: 'put' | 'delete' | 'get' | 'list' | 'history' | 'policy' | 'restore' | 'rotate' | 'rotated'
+  readonly action:
+    | 'put'
+    | 'delete'
+    | 'get'
+    | 'list'
+    | 'history'
+    | 'policy'
+    | 'restore'
+    | 'keeper'
+    | 'rotate'
+    | 'rotated'
   readonly decision: 'allow' | 'deny'
   readonly path: string
   readonly reason: string

@@ -18,7 +18,7 @@ import { StateError, stateError } from './error.ts'
 import { decodeHomeFile, homeFileName } from './home-file.ts'
 import { decodeJournalStart, Journal } from './journal.ts'
 import { JournalKeys } from './journal-keys.ts'
-import { judgeKeepers } from './keepers.ts'
+import { type ChangeOfKeeper, judgeKeepers } from './keepers.ts'
 import { journalPath } from './path.ts'
 import { Records } from './records.ts'
 import { inFlightMax, type Replayed, replay } from './replay.ts'
@@ -55,6 +55,8 @@ export type OpenOptions = {
   readonly auditSink?: AuditSink
   /** Where the keeper outside is now, if not where the home was made with it. */
   readonly keeper?: KeeperName | undefined
+  /** It is opened for this, and nothing else is done with it. */
+  readonly change?: ChangeOfKeeper
 }
 
 /**
@@ -98,7 +100,8 @@ export async function openHome(
     const start = await journalStart(records, replayed)
     const config = decodeConfig((await records.get(configPath)).payload)
     const replayAgainst = (mark: Mark) => replay(disk, directory, keys, mark, () => {})
-    const judging = { world, storeId, config, elsewhere: options.keeper, records, replayed, file, local }
+    const { keeper: elsewhere, change } = options
+    const judging = { world, storeId, config, elsewhere, change, records, replayed, file, local }
     const { held, settle } = await judgeKeepers({ ...judging, replayAgainst, closing })
 
     // What no returned sync and no mark vouches for is made durable anew, then marked; only then is it readable.
@@ -129,7 +132,8 @@ export async function openHome(
     const rekeyMark = () => file.rekey(markKeyOf(storeKeys, storeKeys.current))
     const rotating = { keys, storeKeys, rekeyMark }
     const parts = { config, storeId, committer, audit, journal, source, records, scopes, clock, entropy }
-    const store = new Store({ ...parts, rotating, log, budgets, release })
+    const changing = { world, keeper, file, closing }
+    const store = new Store({ ...parts, rotating, changing, log, budgets, release })
     await store.finish(start)
     return store
   } catch (error) {

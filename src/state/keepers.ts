@@ -1,12 +1,18 @@
-import { equal } from '../bytes/bytes.ts'
+import { equal, utf8 } from '../bytes/bytes.ts'
 import { root } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { FileKeeper } from '../keeper/mark-file.ts'
 import { NoKeeper } from '../keeper/none.ts'
-import { isOutside, type KeeperName, type OutsideKeeper, openOutsideKeeper } from '../keeper/outside.ts'
+import {
+  isOutside,
+  type KeeperName,
+  keeperText,
+  type OutsideKeeper,
+  openOutsideKeeper,
+} from '../keeper/outside.ts'
 import { PlaceError } from '../keeper/place-error.ts'
 import { StoreKeeper } from '../keeper/store-keeper.ts'
-import { describeMark, judgeOpen, type Mark } from '../mark/mark.ts'
+import { describeMark, judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
 import type { IdentityKeys } from '../signature/identity.ts'
 import type { Config } from './config.ts'
 import { StateError } from './error.ts'
@@ -23,12 +29,20 @@ export type Standing = {
   readonly settle: (mark: Mark) => Promise<StoreKeeper>
 }
 
+/** What a store is opened for when its keeper is to be changed. */
+export type ChangeOfKeeper = {
+  readonly to: KeeperName
+  /** The keeper that the store has is gone for good, and is not asked. */
+  readonly lost: boolean
+}
+
 export type KeepersParts = {
   readonly world: World
   readonly storeId: Uint8Array
   readonly config: Config
   /** Where its outside keeper is now. */
   readonly elsewhere: KeeperName | undefined
+  readonly change: ChangeOfKeeper | undefined
   readonly records: Records
   readonly replayed: Replayed
   readonly file: FileKeeper
@@ -50,9 +64,10 @@ export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
   if (kind === 'none')
     return { held: local, settle: async mark => new StoreKeeper(new NoKeeper(mark), undefined) }
   refuseRollback(replayed, local)
-  const outside = await openOutside(parts)
+  const asked = parts.change?.lost ? undefined : await openOutside(parts)
+  const remote = asked && (await judgeOutside(asked, parts))
+  const outside = remote && asked
   const keeper = new StoreKeeper(file, outside)
-  const remote = outside && (await judgeOutside(outside, parts))
   return {
     held: remote ?? local,
     async settle(mark) {
@@ -64,18 +79,21 @@ export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
 
 async function openOutside(parts: KeepersParts): Promise<OutsideKeeper | undefined> {
   const { config, elsewhere, world, storeId: domain, records, closing } = parts
-  const { keeper: kind } = config
-  if (elsewhere !== undefined && elsewhere.keeper !== kind)
-    throw new StateError('EINVAL', `the keeper of this home is ${kind}, not ${elsewhere.keeper}`)
-  if (!isOutside(kind)) return undefined
+  refuseOtherKind(config, elsewhere)
+  if (!isOutside(config.keeper)) return undefined
   const { signer, keys } = await openSigner(records)
   closing.push(async () => keys[Symbol.dispose]())
   if (!equal(storeIdOf(signer), domain))
     throw new StateError('EINTEGRITY', 'the signer of this store is not the one that its id names')
-  const place = elsewhere?.place ?? config.place ?? ''
-  const keeper = await reach(world, { keeper: kind, place }, domain, keys)
+  const keeper = await reach(world, elsewhere ?? config, domain, keys)
   if (keeper !== undefined) closing.push(() => keeper.close())
   return keeper
+}
+
+/** Another place is another way to the same keeper; another kind is a change. @throws StateError EINVAL */
+export function refuseOtherKind({ keeper }: Config, elsewhere: KeeperName | undefined): void {
+  if (elsewhere !== undefined && elsewhere.keeper !== keeper)
+    throw new StateError('EINVAL', `the keeper of this home is ${keeper}, not ${elsewhere.keeper}`)
 }
 
 /** The keeper of that name for a store whose keys these are; nothing is asked of it yet. @throws StateError EINVAL */
@@ -96,21 +114,45 @@ export async function reach(
   }
 }
 
-async function judgeOutside(outside: OutsideKeeper, parts: KeepersParts): Promise<Mark> {
-  const { replayed, local, replayAgainst } = parts
+/** The mark that decides; `undefined` for a keeper that was moved on already by the change that is asked for. */
+async function judgeOutside(outside: OutsideKeeper, parts: KeepersParts): Promise<Mark | undefined> {
+  const { replayed, local, change } = parts
   const { tree, confirmed } = replayed
   const held = await outside.read()
+  const isAtEnd = local.number === tree.size
+  if (change !== undefined && isAtEnd && sameMark(held, movedMark(local, change.to))) return undefined
   if (local.number > held.number)
     throw new StateError(
       'EROLLBACK',
       `the keeper went back: ${outside.kind} holds ${describeMark(held)}, and the mark file ${describeMark(local)}`,
     )
   // The journal was read by the mark file's word. More was acknowledged: is what is missing damaged, or not there?
-  if (held.number > tree.size) await replayAgainst(held)
+  if (held.number > tree.size) await refuseLoss(held, parts)
   if (held.number >= confirmed && tree.size - held.number > inFlightMax)
     throw new StateError('EINTEGRITY', 'more groups are unconfirmed than are ever in flight')
   refuseRollback({ ...replayed, rootAtMark: rootAt(replayed, held.number) }, held, outside.kind)
   return held
+}
+
+/** @throws StateError EINTEGRITY, EROLLBACK */
+async function refuseLoss(held: Mark, { replayAgainst, replayed }: KeepersParts): Promise<void> {
+  try {
+    await replayAgainst(held)
+  } catch (error) {
+    const mayBeMoved = held.number === replayed.tree.size + 1
+    if (!(mayBeMoved && error instanceof StateError && error.code === 'EROLLBACK')) throw error
+    const advice = 'or a change of its keeper was cut short: then name the same new one again'
+    throw new StateError('EROLLBACK', `${error.message}; ${advice}`, { cause: error })
+  }
+}
+
+/**
+ * The mark that a keeper is left with when a store goes on with another one: no state of the store has it, so no older
+ * copy of the store fits the keeper that it names.
+ */
+export function movedMark(mark: Mark, to: KeeperName): Mark {
+  const head = sha256(utf8('pawl v1 keeper moved'), mark.head, utf8(keeperText(to)))
+  return { domain: mark.domain, number: mark.number + 1, head }
 }
 
 /** The root over the first `number` groups, of the end and as far back as groups may be in flight. */

@@ -3,6 +3,7 @@ import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
+import type { Amendment } from '../mark/amendment.ts'
 import type { Mark } from '../mark/mark.ts'
 import { Admission } from './admission.ts'
 import { type AuditEntry, auditBytes } from './audit.ts'
@@ -10,7 +11,7 @@ import { type AuditTrail, auditLines } from './audit-trail.ts'
 import type { Operation } from './block.ts'
 import type { Budgets } from './budget.ts'
 import { type Change, type CommitOptions, entriesOf } from './change.ts'
-import type { Committer } from './committer.ts'
+import type { Batch, Committer } from './committer.ts'
 import { type Carried, Compaction } from './compaction.ts'
 import type { Config } from './config.ts'
 import type { Meta } from './envelope.ts'
@@ -18,6 +19,8 @@ import { inStateCodes, StateError } from './error.ts'
 import { type Figures, figuresOf } from './figures.ts'
 import { historyOf, type PastChange } from './history.ts'
 import type { Journal } from './journal.ts'
+import { type ChangeParts, changeKeeper } from './keeper-change.ts'
+import type { ChangeOfKeeper } from './keepers.ts'
 import { batchBytesMax, batchRecordsMax } from './limits.ts'
 import { bytesOf, carrying, operationOf } from './operation.ts'
 import { checkPath, checkStatePath, ownPrefix } from './path.ts'
@@ -41,6 +44,7 @@ export type StoreParts = {
   readonly log: Log
   readonly budgets: Budgets
   readonly rotating: Pick<RotationParts, 'keys' | 'storeKeys' | 'rekeyMark'>
+  readonly changing: Pick<ChangeParts, 'world' | 'keeper' | 'file' | 'closing'>
   /** Releases what lies under the store: keeper, anchor and lock. */
   readonly release: () => Promise<void>
 }
@@ -258,6 +262,19 @@ export class Store {
   async rotate(what: Rotated = {}): Promise<void> {
     this.#refuseIfUnusable()
     await inStateCodes(this.#rotation.rotate(what))
+  }
+
+  /**
+   * For a store that was opened for it. Afterwards it is to be opened again.
+   * @throws StateError EINVAL, EKEEPER, EROLLBACK (the new keeper holds a later mark of this store)
+   */
+  changeKeeper(change: ChangeOfKeeper, by: string): Promise<Amendment> {
+    this.#refuseIfUnusable()
+    const { committer, changing } = this.#parts
+    const put = (path: string, payload: Uint8Array, purpose: string) =>
+      operationOf({ put: path, payload, meta: { subject: 'pawl', purpose } }, this.#parts)
+    const submit = (batch: Batch) => committer.submit(batch)
+    return inStateCodes(changeKeeper({ ...this.#parts, ...changing, put, submit }, change, by))
   }
 
   /** What a crash has left unfinished: for whoever opens the store. */

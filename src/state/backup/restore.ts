@@ -2,14 +2,16 @@ import { hex } from '../../bytes/bytes.ts'
 import type { Secret } from '../../crypto/secret.ts'
 import type { Disk } from '../../host/disk.ts'
 import { type Anchor, anchorNames, createAnchor, join, openAnchor, readMark } from '../../keeper/anchor.ts'
+import type { KeeperName, OutsideKeeper } from '../../keeper/outside.ts'
 import { destroyAnchor } from '../../keeper/retire.ts'
 import type { Amendment } from '../../mark/amendment.ts'
-import { type Mark, MarkError } from '../../mark/mark.ts'
+import { type Mark, MarkError, sameMark } from '../../mark/mark.ts'
 import type { Config } from '../config.ts'
 import { removeAll } from '../create.ts'
 import { StateError, stateError } from '../error.ts'
 import { homeExists, parentOf, type World } from '../home.ts'
 import type { HomeFile } from '../home-file.ts'
+import { reach, refuseOtherKind } from '../keepers.ts'
 import { type Contents, checkBackup } from './contents.ts'
 import { type OpenBackup, openBackup, openChunksKey } from './file.ts'
 import type { RecoveryKey } from './recovery-key.ts'
@@ -22,6 +24,8 @@ export type RestoreOptions = {
   readonly home: string
   /** The directory that gets the anchor, named by the store id; without it the one that the anchor lay in. */
   readonly anchorBase?: string | undefined
+  /** Where its keeper outside is now, if not where the backup says. */
+  readonly keeper?: KeeperName | undefined
   /** Who decided, as the amendment and the audit trail show it: 1 to 256 bytes of UTF-8. */
   readonly by: string
   /** Called when all of the backup is checked, before anything is made: what it throws refuses it. */
@@ -140,6 +144,7 @@ class Restore {
   /** What the new home says of itself from its beginning. */
   readonly #homeFile: HomeFile
   readonly #closing: (() => Promise<void>)[]
+  #outside: OutsideKeeper | undefined
 
   constructor(
     world: World,
@@ -178,15 +183,27 @@ class Restore {
     const isThere = async (path: string) => (await disk.stat(path)) !== undefined
     if (!(await isThere(anchor)) && (await isThere(retired))) await this.#putBack()
     const stands = await isThere(anchor)
-    const abandoned = stands ? await this.#holdStanding() : undefined
-    if (stands) {
-      const done = await this.#carryOn()
-      if (done !== undefined) return done
-      await refuseUnlessUnfinished(disk, newHome, this.#homeFile)
+    const local = stands ? await this.#holdStanding() : undefined
+    const done = stands ? await this.#carryOn() : undefined
+    if (done !== undefined) return done
+    await refuseUnlessUnfinished(disk, newHome, this.#homeFile)
+    this.#outside = await this.#reach()
+    const abandoned = (await this.#outside?.peek()) ?? local
+    if (stands || abandoned !== undefined) {
       const backup = factsOf(this.#backup, this.#contents)
       if (!(await this.#options.confirm({ backup, anchor, abandoned }))) return undefined
-    } else await refuseUnlessUnfinished(disk, newHome, this.#homeFile)
+    }
     return this.#restore(stands, abandoned)
+  }
+
+  /** The keeper outside, if the store has one; by the amendment it goes on from where the backup was taken. */
+  async #reach(): Promise<OutsideKeeper | undefined> {
+    const { config, keys } = this.#contents
+    const { keeper: elsewhere } = this.#options
+    refuseOtherKind(config, elsewhere)
+    const outside = await reach(this.#world, elsewhere ?? config, this.#backup.storeId, keys)
+    if (outside !== undefined) this.#closing.push(() => outside.close())
+    return outside
   }
 
   async #refuseHome(): Promise<void> {
@@ -352,7 +369,7 @@ class Restore {
         await this.#clearAway(path).catch(() => {})
     }
     await clearUnfinishedHome(disk, newHome, this.#homeFile) // of one that was cut short
-    await makeRestoredHome(this.#world, {
+    const restored = await makeRestoredHome(this.#world, {
       backup: this.#backup,
       key: this.#chunksKey,
       contents: this.#contents,
@@ -364,6 +381,8 @@ class Restore {
     })
     await disk.syncDirectory(parentOf(home))
     await disk.syncDirectory(base)
+    // A crash behind this leaves a keeper that only the new home fits; begun again, it is replaced again.
+    await this.#outside?.enrol(restored, held => abandoned !== undefined && sameMark(held, abandoned))
     return amendment
   }
 

@@ -63,7 +63,7 @@ export async function makeRestoredHome(world: World, parts: RestoredHome): Promi
     })
     const mark = markOf(storeId, await journal.finish())
     await disk.syncDirectory(directory)
-    if (contents.config.keeper === 'file') {
+    if (contents.config.keeper !== 'none') {
       const keeper = await openFileKeeper(disk, anchor, storeId)
       await keeper.advance(firstMark(storeId), mark).finally(() => keeper.close())
     }
