@@ -1,10 +1,14 @@
-import { isLoopback, PlaceError, type TlsFiles, tlsFiles } from './place-error.ts'
+import { boundMsIn, isLoopback, PlaceError, type TlsFiles, tlsFiles } from './place-error.ts'
 
-export type EtcdPlace = { readonly endpoints: readonly URL[]; readonly tls: TlsFiles }
+export type EtcdPlace = {
+  readonly endpoints: readonly URL[]
+  readonly tls: TlsFiles
+  readonly boundMs: number | undefined
+}
 
 const endpointsMax = 16
 
-/** `URL,URL,URL?ca=FILE&cert=FILE&key=FILE`. @throws PlaceError */
+/** `URL,URL,URL?ca=FILE&cert=FILE&key=FILE&wait=SECONDS`. @throws PlaceError */
 export function parseEtcdPlace(place: string): EtcdPlace {
   const [list = '', query = '', ...more] = place.split('?')
   if (more.length > 0) throw new PlaceError('a place has one question mark at most')
@@ -12,12 +16,13 @@ export function parseEtcdPlace(place: string): EtcdPlace {
   if (endpoints.length > endpointsMax) throw new PlaceError(`at most ${endpointsMax} endpoints`)
   if (new Set(endpoints.map(({ protocol }) => protocol)).size > 1)
     throw new PlaceError('either every endpoint is https or none is')
-  const tls = tlsFiles(new URLSearchParams(query), { ca: 'ca', cert: 'cert', key: 'key' })
+  const options = new URLSearchParams(query)
+  const tls = tlsFiles(options, { ca: 'ca', cert: 'cert', key: 'key' })
   const isPlain = endpoints.some(({ protocol }) => protocol === 'http:')
   if (isPlain && (tls.ca ?? tls.cert) !== undefined) throw new PlaceError('certificates go with https')
   if (!isPlain && tls.ca === undefined)
     throw new PlaceError('name the authority that signs its certificate: ?ca=FILE')
-  return { endpoints, tls }
+  return { endpoints, tls, boundMs: boundMsIn(options) }
 }
 
 function endpoint(text: string): URL {

@@ -16,7 +16,8 @@ export async function openEtcdKeeper(parts: OutsideParts): Promise<RemoteKeeper>
   const credentials = ca === undefined ? undefined : await credentialsIn({ ca, cert, key })
   const register = new EtcdRegister(place, new HttpClient(credentials), parts.domain)
   const name = `etcd at ${place.endpoints.map(({ host }) => host).join(', ')}`
-  return new RemoteKeeper({ ...parts, kind: 'etcd', name, register })
+  const { boundMs = parts.boundMs } = place
+  return new RemoteKeeper({ ...parts, kind: 'etcd', name, register, ...(boundMs && { boundMs }) })
 }
 
 type Members = ReadonlyMap<string, Json>

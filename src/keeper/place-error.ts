@@ -22,7 +22,7 @@ export function tlsFiles(
     if (path !== undefined && !path.startsWith('/')) throw new PlaceError(`${name} takes an absolute path`)
     return path
   }
-  const known = [names.ca, names.cert, names.key]
+  const known = [names.ca, names.cert, names.key, waitName]
   for (const name of query.keys())
     if (!known.includes(name)) throw new PlaceError(`${JSON.stringify(name)} is none of ${known.join(', ')}`)
   const files = { ca: fileOf(names.ca), cert: fileOf(names.cert), key: fileOf(names.key) }
@@ -38,4 +38,17 @@ export type TlsFiles = {
   readonly ca: string | undefined
   readonly cert: string | undefined
   readonly key: string | undefined
+}
+
+const waitName = 'wait'
+const waitSecondsMax = 60
+
+/** How long a call may take; `undefined` where the place does not say. @throws PlaceError */
+export function boundMsIn(query: URLSearchParams): number | undefined {
+  const text = query.get(waitName)
+  if (text === null) return undefined
+  const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0
+  if (seconds < 1 || seconds > waitSecondsMax)
+    throw new PlaceError(`${waitName} takes 1 to ${waitSecondsMax} seconds`)
+  return seconds * 1000
 }

@@ -1,4 +1,4 @@
-import { isLoopback, PlaceError, type TlsFiles, tlsFiles } from './place-error.ts'
+import { boundMsIn, isLoopback, PlaceError, type TlsFiles, tlsFiles } from './place-error.ts'
 
 export type PostgresPlace = {
   /** A name or address, or the directory of its Unix socket. */
@@ -7,6 +7,7 @@ export type PostgresPlace = {
   readonly user: string | undefined
   readonly database: string | undefined
   readonly tls: TlsFiles | undefined
+  readonly boundMs: number | undefined
 }
 
 const names = { ca: 'sslrootcert', cert: 'sslcert', key: 'sslkey' } as const
@@ -46,6 +47,7 @@ export function parsePostgresPlace(place: string): PostgresPlace {
     user,
     database,
     tls: tls.ca === undefined ? undefined : tls,
+    boundMs: boundMsIn(searchParams),
   }
 }
 

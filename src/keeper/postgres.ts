@@ -8,11 +8,12 @@ import { AwayError, type Held, type Register, RemoteKeeper } from './remote.ts'
 
 /** A keeper in a table of PostgreSQL: docs/spec/keepers.md, "postgres". @throws PlaceError, MarkError EKEEPER */
 export async function openPostgresKeeper(parts: OutsideParts): Promise<RemoteKeeper> {
-  const { host, port, user, database, tls } = parsePostgresPlace(parts.place)
+  const { host, port, user, database, tls, boundMs = parts.boundMs } = parsePostgresPlace(parts.place)
   const { ca, cert, key } = tls ?? {}
   const credentials = ca === undefined ? undefined : await credentialsIn({ ca, cert, key })
   const register = new PostgresRegister({ host, port, user, database, credentials }, parts.domain)
-  return new RemoteKeeper({ ...parts, kind: 'postgres', name: `PostgreSQL at ${host}:${port}`, register })
+  const name = `PostgreSQL at ${host}:${port}`
+  return new RemoteKeeper({ ...parts, kind: 'postgres', name, register, ...(boundMs && { boundMs }) })
 }
 
 const undefinedTable = '42P01'

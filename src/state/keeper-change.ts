@@ -52,13 +52,16 @@ export async function changeKeeper(
   parts.closing.push(async () => keys[Symbol.dispose]())
   const next = await reach(world, to, storeId, keys)
   if (next !== undefined) parts.closing.push(() => next.close())
-  const path = amendmentPath(((await amendments(records)).at(-1)?.number ?? 0) + 1)
+  const last = (await amendments(records)).at(-1)
+  const path = amendmentPath((last?.number ?? 0) + 1)
+  // What the new one was left with, if it was the keeper until just now.
+  const left = last && movedMark(last.amendment.adopted, config)
   const reason = lost ? 'keeper-lost' : 'keeper-change'
   const operations: Operation[] = []
   let made: Amendment | undefined
   const between = async (tree: Frontier) => {
     const mark = { domain: storeId, number: tree.size, head: root(sha256, tree) }
-    await next?.enrol(mark, held => held.number < mark.number)
+    await next?.enrol(mark, held => held.number < mark.number || (left !== undefined && sameMark(held, left)))
     await keeper.outside?.advance(mark, movedMark(mark, to)) // from here on only the new one goes on
     const here = await file.read()
     if (!sameMark(here, mark)) await file.advance(here, mark) // there was no keeper

@@ -137,6 +137,8 @@ test('to and from the mark file, from none, and back again to a keeper that was 
     await put(scene, 1, 9)
   }
   assert.deepEqual((await found(scene)).reasons, Array(5).fill('keeper-change'))
+  for (const to of [a, b, a, file, a]) await change(scene, to) // one right after the other
+  assert.equal((await found(scene)).keeper, a.place)
 })
 
 test('what is no change, or weaker than the profile asks for, is refused and changes nothing', async t => {
