@@ -42,8 +42,10 @@ class EtcdRegister implements Register {
 
   async read(ms: number): Promise<{ readonly instance: string; readonly held: Held | undefined }> {
     // Without "serializable" a quorum is asked.
-    const { header, answer } = await this.#ask('range', { key: this.#key }, ms)
-    return { instance: `etcd ${stringOf(header, 'cluster_id')}`, held: heldIn(answer.get('kvs')) }
+    return this.#ask('range', { key: this.#key }, ms, (answer, header) => ({
+      instance: `etcd ${digitsOf(header, 'cluster_id')}`,
+      held: heldIn(answer.get('kvs')),
+    }))
   }
 
   create(value: Uint8Array, ms: number): Promise<Held | undefined> {
@@ -65,16 +67,18 @@ class EtcdRegister implements Register {
 
   async #put(compare: readonly object[], value: Uint8Array, ms: number): Promise<Held | undefined> {
     const success = [{ request_put: { key: this.#key, value: base64(value) } }]
-    const { header, answer } = await this.#ask('txn', { compare, success }, ms)
-    return answer.get('succeeded') === true ? { value, revision: stringOf(header, 'revision') } : undefined
+    return this.#ask('txn', { compare, success }, ms, (answer, header) =>
+      answer.get('succeeded') === true ? { value, revision: digitsOf(header, 'revision') } : undefined,
+    )
   }
 
   /** Each endpoint in turn, from the one that answered last. @throws AwayError, MarkError EROLLBACK */
-  async #ask(
+  async #ask<T>(
     what: 'range' | 'txn',
     question: object,
     ms: number,
-  ): Promise<{ readonly header: Members; readonly answer: Members }> {
+    read: (answer: Members, header: Members) => T,
+  ): Promise<T> {
     const { endpoints } = this.#place
     const known = this.#revision
     const at = this.#at
@@ -90,8 +94,8 @@ class EtcdRegister implements Register {
       if (status !== 200) throw new AwayError(`${endpoint.host} says ${status}${reasonIn(body)}`)
       const answer = membersOf(parseJson(text(body)))
       const header = membersOf(answer.get('header'))
-      this.#refuseOlder(known, BigInt(stringOf(header, 'revision')))
-      return { header, answer }
+      this.#refuseOlder(known, BigInt(digitsOf(header, 'revision')))
+      return read(answer, header)
     } catch (error) {
       if (this.#at === at) this.#at++
       if (error instanceof WireError) throw new AwayError(error.message, { cause: error })
@@ -119,7 +123,7 @@ function heldIn(kvs: Json | undefined): Held | undefined {
   if (!Array.isArray(kvs) || kvs.length !== 1) throw new BytesError('one value was expected')
   const found = membersOf(kvs[0])
   const value = Uint8Array.from(Buffer.from(stringOf(found, 'value'), 'base64'))
-  return { value: value.subarray(0, signedMarkBytesMax + 1), revision: stringOf(found, 'mod_revision') }
+  return { value: value.subarray(0, signedMarkBytesMax + 1), revision: digitsOf(found, 'mod_revision') }
 }
 
 function membersOf(value: Json | undefined): Members {
@@ -131,6 +135,12 @@ function stringOf(members: Members, name: string): string {
   const value = members.get(name)
   if (typeof value !== 'string') throw new BytesError(`${name} is missing`)
   return value
+}
+
+function digitsOf(members: Members, name: string): string {
+  const digits = stringOf(members, name)
+  if (!/^[0-9]{1,20}$/.test(digits)) throw new BytesError(`${name} is no number`)
+  return digits
 }
 
 function base64(bytes: Uint8Array): string {

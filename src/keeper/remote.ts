@@ -83,10 +83,10 @@ export class RemoteKeeper implements OutsideKeeper {
           )
       }
       // Whether it was done is seen when it is read again.
-      await this.#once(until, ms =>
+      const put = await this.#once(until, ms =>
         held === undefined ? register.create(value, ms) : register.swap(held, value, ms),
       )
-      this.#refuseLate(until)
+      if (put === undefined) await this.#pause(until, 'another one is quicker')
     }
   }
 
@@ -129,7 +129,7 @@ export class RemoteKeeper implements OutsideKeeper {
         return
       }
       seen = undefined
-      this.#refuseLate(until)
+      await this.#pause(until, 'another one is quicker')
     }
   }
 
@@ -179,24 +179,21 @@ export class RemoteKeeper implements OutsideKeeper {
 
   /** Asks once; `undefined` also if there is no answer, while there is time left. @throws MarkError EKEEPER */
   async #once<T>(until: number, ask: (ms: number) => Promise<T | undefined>): Promise<T | undefined> {
-    const { clock } = this.#parts
     try {
-      return await ask(Math.max(1, Math.min(tryMsMax, until - clock.monotonic())))
+      return await ask(Math.max(1, Math.min(tryMsMax, until - this.#parts.clock.monotonic())))
     } catch (error) {
       if (!(error instanceof AwayError)) throw error
-      if (until - clock.monotonic() <= pauseMs)
-        throw new MarkError('EKEEPER', `${this.#name} did not answer in time: ${error.message}`, {
-          cause: error,
-        })
-      await new Promise<void>(resolve => clock.after(pauseMs, resolve))
+      await this.#pause(until, error.message, error)
       return undefined
     }
   }
 
-  /** Others write there all the time. */
-  #refuseLate(until: number): void {
-    if (this.#parts.clock.monotonic() >= until)
-      throw new MarkError('EKEEPER', `${this.#name} was changed by others again and again`)
+  /** Before it is asked again. @throws MarkError EKEEPER: there is no time left for that */
+  async #pause(until: number, why: string, cause?: unknown): Promise<void> {
+    const { clock } = this.#parts
+    if (until - clock.monotonic() <= pauseMs)
+      throw new MarkError('EKEEPER', `${this.#name} did not answer in time: ${why}`, { cause })
+    await new Promise<void>(resolve => clock.after(pauseMs, resolve))
   }
 
   #deadline(): number {

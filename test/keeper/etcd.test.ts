@@ -11,7 +11,7 @@ import { EtcdCluster, missingEtcd } from './etcd-cluster.ts'
 import { entropy, longScratch, markSigner } from './support.ts'
 import { startProxy, type Weather } from './tcp-proxy.ts'
 
-const boundMs = 1_500
+const boundMs = 1_000
 const missing = missingEtcd()
 let shared: Promise<EtcdCluster> | undefined
 const directory = longScratch(after)

@@ -11,7 +11,7 @@ import { missingPostgres, PostgresServer } from './postgres-server.ts'
 import { entropy, longScratch, markSigner } from './support.ts'
 import { freePorts, startProxy, type Weather } from './tcp-proxy.ts'
 
-const boundMs = 1_000
+const boundMs = 750
 const directory = longScratch(after)
 let shared: PostgresServer | undefined
 after(() => shared?.end())
