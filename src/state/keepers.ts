@@ -79,21 +79,30 @@ export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
 
 async function openOutside(parts: KeepersParts): Promise<OutsideKeeper | undefined> {
   const { config, elsewhere, world, storeId: domain, records, closing } = parts
-  refuseOtherKind(config, elsewhere)
-  if (!isOutside(config.keeper)) return undefined
+  if (!isOutside(config.keeper) && elsewhere === undefined) return undefined
   const { signer, keys } = await openSigner(records)
   closing.push(async () => keys[Symbol.dispose]())
   if (!equal(storeIdOf(signer), domain))
     throw new StateError('EINTEGRITY', 'the signer of this store is not the one that its id names')
-  const keeper = await reach(world, elsewhere ?? config, domain, keys)
+  const keeper = await reachNamed(world, config, elsewhere, domain, keys)
   if (keeper !== undefined) closing.push(() => keeper.close())
   return keeper
 }
 
-/** Another place is another way to the same keeper; another kind is a change. @throws StateError EINVAL */
-export function refuseOtherKind({ keeper }: Config, elsewhere: KeeperName | undefined): void {
-  if (elsewhere !== undefined && elsewhere.keeper !== keeper)
-    throw new StateError('EINVAL', `the keeper of this home is ${keeper}, not ${elsewhere.keeper}`)
+/**
+ * The keeper of a configuration, or where it is now: another place is another way to the same keeper, another kind would
+ * be a change. @throws StateError EINVAL
+ */
+export async function reachNamed(
+  world: World,
+  config: Config,
+  elsewhere: KeeperName | undefined,
+  domain: Uint8Array,
+  keys: IdentityKeys,
+): Promise<OutsideKeeper | undefined> {
+  if (elsewhere !== undefined && elsewhere.keeper !== config.keeper)
+    throw new StateError('EINVAL', `the keeper of this home is ${config.keeper}, not ${elsewhere.keeper}`)
+  return reach(world, elsewhere ?? config, domain, keys)
 }
 
 /** The keeper of that name for a store whose keys these are; nothing is asked of it yet. @throws StateError EINVAL */

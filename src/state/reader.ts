@@ -140,7 +140,7 @@ export async function lookAt(
     const replayed = await replay(disk, directory, keys, anchor.mark, visit, upTo)
     await journalStart(records, replayed)
     const config = decodeConfig((await records.get(configPath)).payload)
-    if (config.keeper === 'file') {
+    if (config.keeper !== 'none') {
       refuseRollback(replayed, anchor.mark)
       // A mark was confirmed before a group says so: what the file says from then on is not below it.
       const now = await readMark(disk, anchorPath, anchor.storeKeys, storeId)

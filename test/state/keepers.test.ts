@@ -137,6 +137,11 @@ test('the home alone put back is refused before the keeper is asked', async t =>
   copy(older, place.home)
   place.server.isAway = true
   await assert.rejects(openHome(place.world, place.home), coded('EROLLBACK'))
+  await assert.rejects(
+    readHome(place.world, place.home),
+    coded('EROLLBACK'),
+    'a reader goes by the mark file',
+  )
 })
 
 test('a keeper put back is told apart from a home put back, also by one group', async t => {
@@ -173,6 +178,7 @@ test('the mark file put back alone is refused', async t => {
   await put(place, 4)
   fs.writeFileSync(markFile(place), older)
   await assert.rejects(openHome(place.world, place.home), coded('EROLLBACK', 'the keeper went back'))
+  await assert.rejects(readHome(place.world, place.home), coded('EROLLBACK', 'the keeper went back'))
 })
 
 test('two clones: one goes on, the other is refused at its first put, and then for good', async t => {

@@ -11,7 +11,7 @@ import { removeAll } from '../create.ts'
 import { StateError, stateError } from '../error.ts'
 import { homeExists, parentOf, type World } from '../home.ts'
 import type { HomeFile } from '../home-file.ts'
-import { reach, refuseOtherKind } from '../keepers.ts'
+import { reachNamed } from '../keepers.ts'
 import { type Contents, checkBackup } from './contents.ts'
 import { type OpenBackup, openBackup, openChunksKey } from './file.ts'
 import type { RecoveryKey } from './recovery-key.ts'
@@ -187,23 +187,15 @@ class Restore {
     const done = stands ? await this.#carryOn() : undefined
     if (done !== undefined) return done
     await refuseUnlessUnfinished(disk, newHome, this.#homeFile)
-    this.#outside = await this.#reach()
+    const { config, keys } = this.#contents
+    this.#outside = await reachNamed(this.#world, config, this.#options.keeper, this.#backup.storeId, keys)
+    this.#closing.push(async () => this.#outside?.close())
     const abandoned = (await this.#outside?.peek()) ?? local
     if (stands || abandoned !== undefined) {
       const backup = factsOf(this.#backup, this.#contents)
       if (!(await this.#options.confirm({ backup, anchor, abandoned }))) return undefined
     }
     return this.#restore(stands, abandoned)
-  }
-
-  /** The keeper outside, if the store has one; by the amendment it goes on from where the backup was taken. */
-  async #reach(): Promise<OutsideKeeper | undefined> {
-    const { config, keys } = this.#contents
-    const { keeper: elsewhere } = this.#options
-    refuseOtherKind(config, elsewhere)
-    const outside = await reach(this.#world, elsewhere ?? config, this.#backup.storeId, keys)
-    if (outside !== undefined) this.#closing.push(() => outside.close())
-    return outside
   }
 
   async #refuseHome(): Promise<void> {
@@ -346,9 +338,8 @@ class Restore {
         `${path} is in the way: it is not what an unfinished restore leaves; move it aside`,
       )
     const lockPath = join(path, anchorNames.lock)
-    if ((await disk.stat(lockPath)) === undefined) return removeAll(disk, path)
-    const lock = await disk.lock(lockPath)
-    await removeAll(disk, path).finally(() => lock.release())
+    const lock = (await disk.stat(lockPath)) === undefined ? undefined : await disk.lock(lockPath)
+    await removeAll(disk, path).finally(() => lock?.release())
   }
 
   async #make(abandoned: Mark | undefined, anchor: Anchor): Promise<Amendment> {
