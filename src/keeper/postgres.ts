@@ -19,6 +19,7 @@ export async function openPostgresKeeper(parts: OutsideParts): Promise<RemoteKee
 const undefinedTable = '42P01'
 const insufficientPrivilege = '42501'
 
+const isTableThere = "SELECT to_regclass('pawl_marks') IS NOT NULL AS there"
 const makeTable =
   'CREATE TABLE IF NOT EXISTS pawl_marks (domain bytea PRIMARY KEY, revision bigint NOT NULL, value bytea NOT NULL)'
 const look = `SELECT pg_is_in_recovery() AS standby, current_setting('fsync') AS fsync,
@@ -57,7 +58,9 @@ class PostgresRegister implements Register {
 
   create(value: Uint8Array, ms: number): Promise<Held | undefined> {
     return this.#inTurn(ms, async (session, left) => {
-      await this.#query(session, makeTable, [], left(), 'NOTICE')
+      const { rows } = await this.#query(session, isTableThere, [], left())
+      // Whoever has made it for us need not let us make tables.
+      if (rows[0]?.there !== true) await this.#query(session, makeTable, [], left(), 'NOTICE')
       return this.#held(session, create, [this.#domain, Buffer.from(value)], left())
     })
   }

@@ -65,6 +65,26 @@ suite('a store on PostgreSQL', {
     await store.close()
   })
 
+  test('a role that may do no more than read and write the table is enough, and one that may not is told so', async t => {
+    const { directory, ports } = await directoryFor(t)
+    const server = started(t, PostgresServer.start(join(directory, 'one'), ports[0] ?? 0))
+    server.sql('CREATE ROLE pawl LOGIN')
+    const place = `postgres://pawl@127.0.0.1:${server.port}/postgres?wait=3`
+    await assert.rejects(
+      StoreOn.make(join(directory, 'none'), place),
+      refusedWith('EKEEPER', 'permission denied'),
+    )
+    server.sql(
+      'CREATE TABLE pawl_marks (domain bytea PRIMARY KEY, revision bigint NOT NULL, value bytea NOT NULL); GRANT SELECT, INSERT, UPDATE ON pawl_marks TO pawl',
+    )
+    const on = await StoreOn.make(join(directory, 'store'), place)
+    const store = await on.open()
+    for (let i = 0; i < 3; i++) await on.put(store)
+    await store.close()
+    server.sql('REVOKE UPDATE ON pawl_marks FROM pawl')
+    await assert.rejects(on.open(), refusedWith('EKEEPER', 'permission denied'))
+  })
+
   test('a server that does not keep what it acknowledges is not taken for a keeper', async t => {
     const { directory, ports } = await directoryFor(t)
     const settings = ['fsync = off']
