@@ -23,6 +23,13 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 
+/** What the package cannot run without, and all that those need. */
+const runtime: readonly string[] = Object.entries<{ dev?: boolean }>(
+  JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages,
+)
+  .filter(([path, { dev }]) => path.startsWith('node_modules/') && dev !== true)
+  .map(([path]) => path.replace('node_modules/', ''))
+
 suite('the package', { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'pawl package '))
   const copy = join(folder, 'a clone')
@@ -45,7 +52,7 @@ suite('the package', { timeout: 60_000 }, () => {
     writeFileSync(join(project, 'package.json'), '{ "name": "project", "private": true }\n')
 
     // The dependencies are packed from node_modules, so that nothing is asked of a registry.
-    const dependencies = ['commander'].map(name => join(root, 'node_modules', name))
+    const dependencies = runtime.map(name => join(root, 'node_modules', name))
     await Promise.all([
       run('npm', ['pack', '--loglevel=error', '--pack-destination', project], { cwd: copy, env }),
       run(
@@ -74,7 +81,7 @@ suite('the package', { timeout: 60_000 }, () => {
       readdirSync(join(project, 'node_modules'))
         .filter(name => !name.startsWith('.'))
         .sort(),
-      ['commander', 'pawl'],
+      [...runtime, 'pawl'].sort(),
     )
   })
 
