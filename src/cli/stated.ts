@@ -77,7 +77,10 @@ export const stated: Run = async given => {
     if (given.json) await answerJson({ type: 'ready', subjects: Object.fromEntries(places) })
     else await answer(readyLine)
     await notifyReady()
-    return await stopped
+    const failed = store.failed.then(error => {
+      throw error // whoever starts it again finds what was acknowledged, or says why not
+    })
+    return await Promise.race([stopped, failed])
   } finally {
     reload = undefined
     for (const end of ending) await end()

@@ -110,12 +110,12 @@ export class RemoteKeeper implements OutsideKeeper {
         isFresh = true
       }
       const verdict = judgeAdvance(seen.mark, expected, next)
+      if (verdict !== 'advance' && !isFresh) {
+        seen = undefined // only what it says now counts
+        continue
+      }
       if (verdict === 'already') return
       if (verdict === 'refuse') {
-        if (!isFresh) {
-          seen = undefined
-          continue
-        }
         const [held, wanted] = [describeMark(seen.mark), describeMark(expected)]
         throw new MarkError('EROLLBACK', `${this.#name} holds ${held}, not ${wanted}`)
       }
@@ -160,7 +160,9 @@ export class RemoteKeeper implements OutsideKeeper {
         )
     }
     this.#seen = seen
-    this.#confirmed = seen.mark
+    // While this was asked a change may have been confirmed, and this answer be of before it.
+    if (this.#confirmed === undefined || seen.mark.number > this.#confirmed.number)
+      this.#confirmed = seen.mark
     return seen
   }
 

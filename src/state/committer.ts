@@ -68,6 +68,11 @@ export class Committer {
   #inFlight: readonly Operation[] = []
   #running: Promise<void> | undefined
   #poison: unknown
+  #tellFailed: (error: StateError) => void = () => {}
+  /** Resolves when nothing is written any more, with why. */
+  readonly failed: Promise<StateError> = new Promise(resolve => {
+    this.#tellFailed = resolve
+  })
 
   constructor(parts: CommitterParts) {
     this.#parts = parts
@@ -315,6 +320,7 @@ export class Committer {
     this.#poison ??= error
     const poisoned = this.#told('the write failed; whether it took effect is unknown', 'unknown')
     for (const batch of [...taken, ...this.#drop(0, this.#waiting.length)]) batch.reject(poisoned)
+    this.#tellFailed(poisoned)
   }
 
   /** A keeper that did not answer, or refused, goes by its own code: the disk is well. */

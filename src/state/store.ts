@@ -277,6 +277,11 @@ export class Store {
     return inStateCodes(changeKeeper({ ...this.#parts, ...changing, put, submit }, change, by))
   }
 
+  /** Resolves when this process can write nothing any more: EPOISONED, or what became of the keeper. */
+  get failed(): Promise<StateError> {
+    return this.#parts.committer.failed
+  }
+
   /** What a crash has left unfinished: for whoever opens the store. */
   async finish(journalStart: number): Promise<void> {
     const { journal } = this.#parts

@@ -67,6 +67,19 @@ suite('keeper etcd', { timeout: 120_000, skip: missing !== undefined && `NOT RUN
     assert.equal((await put('four')).code, 0)
   })
 
+  test('pawl stated ends when its keeper is away, so that whoever watches it starts it again', async () => {
+    const stated = scene.start(['stated'])
+    await stated.line(/statefsd: write hardening on/)
+    assert.equal((await put('held')).code, 0)
+    await cluster.killAll()
+    const asked = await put('lost')
+    assert.ok(asked.code === 20, asked.stderr)
+    const { code, stderr } = await stated.ended
+    assert.equal(code, 20, stderr)
+    await cluster.startAll()
+    assert.equal((await put('again')).code, 0)
+  })
+
   test('a server that another authority vouches for is not spoken to', async () => {
     const other = makeCertificates(scene.path('etcd'), 'other')
     const elsewhere = keeper.replace(/ca=[^&]*/, `ca=${other.ca}`)
