@@ -23,7 +23,7 @@ export class StoreKeeper implements Keeper {
   }
 
   async advance(expected: Mark, next: Mark): Promise<void> {
-    await this.#outside?.advance(expected, next)
+    if (this.#outside !== undefined) await this.#outside.advance(expected, next)
     await this.#here.advance(expected, next) // a crash before this leaves the file behind by what was in flight
   }
 
