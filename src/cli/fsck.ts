@@ -4,6 +4,7 @@ import { mailboxRecords } from '../mailbox/own-records.ts'
 import { sessionRecords } from '../session/own-records.ts'
 import type { Finding, Kind } from '../state/fsck/findings.ts'
 import { fsck, type Report } from '../state/fsck.ts'
+import { witnessRecords } from '../witness/held-mark.ts'
 import type { Run } from './command.ts'
 import { fsckExits } from './exits.ts'
 import { anchorBaseNamed, exposureOf, homeNamed, keeperElsewhere, realWorld } from './home.ts'
@@ -22,7 +23,7 @@ export const fsckCommand: Run = async given => {
     repair: given.has('--repair'),
     anchorBase: await anchorBaseNamed(given),
     keeper: keeperElsewhere(),
-    own: [...sessionRecords, ...mailboxRecords],
+    own: [...sessionRecords, ...mailboxRecords, ...witnessRecords],
     exposure: exposureOf,
     progress: (bytes, of) => progress.show(bytes, of),
   }).finally(() => progress.wipe())

@@ -2,7 +2,7 @@ import { type Exit, exits } from './exits.ts'
 
 type Wish = 'SIGINT' | 'SIGTERM'
 
-const untilTerminated: ReadonlySet<string> = new Set(['receive', 'stated'])
+const untilTerminated: ReadonlySet<string> = new Set(['receive', 'stated', 'witness'])
 
 let wished: ((wish: Wish) => void) | undefined
 let asked = false
