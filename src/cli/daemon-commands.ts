@@ -70,7 +70,10 @@ export const daemonCommands: readonly Command[] = [
         line: 'pawl witness --listen 0.0.0.0:7443 --cert fullchain.pem --key privkey.pem',
         about: 'says the address and key that stores are made with',
       },
-      { line: 'pawl witness --listen 127.0.0.1:7443 --no-enrol', about: 'for the stores of this machine that it knows' },
+      {
+        line: 'pawl witness --listen 127.0.0.1:7443 --no-enrol',
+        about: 'for the stores of this machine that it knows',
+      },
     ],
     fields: [
       'type listening: host, port, key, keeper (what pawl init --keeper takes), marks (how many it holds)',

@@ -1,7 +1,7 @@
 import { base64url } from '../bytes/bytes.ts'
 import { ed25519 } from '../crypto/signature.ts'
 import { messageBytesMax } from '../keeper/witness-wire.ts'
-import { listenHttp } from '../node/http.ts'
+import { listenHttp } from '../node/http-server.ts'
 import { placeOf } from '../node/wire.ts'
 import { openSigner } from '../state/signer.ts'
 import { Witness } from '../witness/witness.ts'

@@ -1,9 +1,12 @@
 import type { Clock } from '../host/clock.ts'
+import type { Disk } from '../host/disk.ts'
+import type { Entropy } from '../host/entropy.ts'
 import type { Keeper, KeeperKind, Mark } from '../mark/mark.ts'
 import { parseEtcdPlace } from './etcd-place.ts'
 import { PlaceError } from './place-error.ts'
 import { parsePostgresPlace } from './postgres-place.ts'
 import type { MarkSigner } from './signed-mark.ts'
+import { parseWitnessPlace } from './witness-place.ts'
 
 /** A keeper that neither home nor anchor holds. */
 export interface OutsideKeeper extends Keeper {
@@ -23,7 +26,13 @@ export type OutsideParts = {
   readonly place: string
   readonly domain: Uint8Array
   readonly signer: MarkSigner
+  /** What the store id is a hash of, besides the signer's key. */
+  readonly idParts: { readonly mldsa87: Uint8Array; readonly nonce: Uint8Array }
   readonly clock: Clock
+  readonly entropy: Entropy
+  readonly disk: Disk
+  /** The directory of the store's anchor. */
+  readonly anchor: string
   /** How long one call may take; without it {@link remoteBoundMs}. */
   readonly boundMs?: number
 }
@@ -48,6 +57,11 @@ export const outsideKeepers = {
     form: 'postgres://USER@HOST/DATABASE?sslrootcert=FILE&sslcert=FILE&sslkey=FILE',
     check: parsePostgresPlace,
     open: async parts => (await import('./postgres.ts')).openPostgresKeeper(parts),
+  },
+  witness: {
+    form: 'witness:https://HOST:7443?ca=FILE#KEY',
+    check: parseWitnessPlace,
+    open: async parts => (await import('./witness.ts')).openWitnessKeeper(parts),
   },
 } as const satisfies { readonly [kind in Exclude<KeeperKind, 'file' | 'none'>]: Outside }
 
@@ -81,4 +95,12 @@ export function keeperText({ keeper, place }: KeeperName): string {
 
 export function openOutsideKeeper(kind: OutsideKind, parts: OutsideParts): Promise<OutsideKeeper> {
   return outsideKeepers[kind].open(parts)
+}
+
+/**
+ * The place as a store remembers it: with what is asked of whoever is there now, and believed this once.
+ * @throws PlaceError, DiskError, MarkError EKEEPER
+ */
+export async function pinnedPlaceOf(kind: OutsideKind, place: string): Promise<string> {
+  return kind === 'witness' ? (await import('./witness.ts')).pinWitness(place) : place
 }

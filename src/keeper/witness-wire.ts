@@ -27,7 +27,7 @@ export type Request = {
   /** 32 fresh random bytes: no answer to another request fits. */
   readonly nonce: Uint8Array
 } & (
-  | { readonly ask: 'enrol'; readonly signer: StoreSigner }
+  | { readonly ask: 'enrol'; readonly signer: StoreSigner; readonly first: Mark }
   | { readonly ask: 'read' }
   | { readonly ask: 'advance'; readonly expected: Mark; readonly next: Mark }
 )
@@ -49,7 +49,7 @@ export async function encodeRequest(request: Request, sign: Sign): Promise<Uint8
 function particulars(request: Request): CborMap {
   switch (request.ask) {
     case 'enrol':
-      return { signer: { ...request.signer } }
+      return { signer: { ...request.signer }, first: step(request.first) }
     case 'advance':
       return { expected: step(request.expected), next: step(request.next) }
     case 'read':
@@ -66,6 +66,7 @@ export function decodeRequest(message: Uint8Array): Request {
     'domain',
     'nonce',
     'signer?',
+    'first?',
     'expected?',
     'next?',
   ])
@@ -74,14 +75,14 @@ export function decodeRequest(message: Uint8Array): Request {
   const domain = Uint8Array.from(asBytes(map.domain, 32))
   const common = { witness: asBytes(map.witness, 32), domain, nonce: asBytes(map.nonce, 32) }
   const only = (...names: readonly string[]) => {
-    for (const name of ['signer', 'expected', 'next'])
+    for (const name of ['signer', 'first', 'expected', 'next'])
       if (Object.hasOwn(map, name) !== names.includes(name))
         throw new BytesError(`witness request: ${ask} and ${name}`)
   }
   switch (ask) {
     case 'enrol':
-      only('signer')
-      return { ...common, ask, signer: decodeSigner(map.signer) }
+      only('signer', 'first')
+      return { ...common, ask, signer: decodeSigner(map.signer), first: mark(domain, map.first) }
     case 'read':
       only()
       return { ...common, ask }

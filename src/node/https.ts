@@ -8,6 +8,9 @@ import { wireError } from './wire.ts'
 /** PEM: who signs the other end's certificate, and nobody else may; and who we are. */
 export type Credentials = { readonly ca: Uint8Array; readonly cert?: Uint8Array; readonly key?: Uint8Array }
 
+/** Whoever the authorities that Node knows sign for. */
+export const publicAuthorities = 'public authorities'
+
 export type Answer = { readonly status: number; readonly body: Uint8Array }
 
 const answerBytesMax = 64 * 1024
@@ -29,21 +32,21 @@ export class HttpClient {
   readonly #agent: http.Agent
   readonly #request: typeof http.request
 
-  constructor(credentials: Credentials | undefined) {
+  constructor(credentials: Credentials | typeof publicAuthorities | undefined) {
     const kept = { keepAlive: true, maxSockets: 4 }
     const { agent, request } =
       credentials === undefined
         ? { agent: new http.Agent(kept), request: http.request }
-        : { agent: new https.Agent({ ...kept, ...pem(credentials) }), request: https.request }
+        : { agent: new https.Agent({ ...kept, ...tls(credentials) }), request: https.request }
     this.#agent = agent
     this.#request = request
   }
 
   /**
-   * Posts a JSON text. No redirect is followed, and an answer is at most 64 KiB.
+   * Posts a JSON text, or bytes. No redirect is followed, and an answer is at most 64 KiB.
    * @throws WireError `lost`, also when all of it has not come within `ms`: it may have been received and done
    */
-  post(url: URL, json: string, ms: number): Promise<Answer> {
+  post(url: URL, content: string | Uint8Array, ms: number): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
         () => request.destroy(new WireError('lost', `${url.host}: no answer in ${Math.round(ms)} ms`)),
@@ -53,7 +56,8 @@ export class HttpClient {
         clearTimeout(timer)
         reject(error instanceof WireError ? error : wireError('lost', url.host, error))
       }
-      const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }
+      const type = typeof content === 'string' ? 'application/json' : 'application/octet-stream'
+      const headers = { 'content-type': type, 'content-length': Buffer.byteLength(content) }
       const options = { method: 'POST', agent: this.#agent, headers }
       const request = this.#request(url, options, response => {
         const parts: Uint8Array[] = []
@@ -72,13 +76,17 @@ export class HttpClient {
         })
       })
       request.on('error', fail)
-      request.end(json)
+      request.end(content)
     })
   }
 
   close(): void {
     this.#agent.destroy()
   }
+}
+
+function tls(credentials: Credentials | typeof publicAuthorities) {
+  return credentials === publicAuthorities ? { minVersion: 'TLSv1.2' as const } : pem(credentials)
 }
 
 /** What Node's TLS takes. */

@@ -1,7 +1,6 @@
 import { BytesError, equal, hex } from '../bytes/bytes.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
-import { firstMark } from '../keeper/anchor.ts'
 import {
   type Answer,
   decodeRequest,
@@ -12,7 +11,7 @@ import {
   witnessKeyPath,
   witnessPath,
 } from '../keeper/witness-wire.ts'
-import { judgeAdvance, type Mark } from '../mark/mark.ts'
+import { judgeAdvance } from '../mark/mark.ts'
 import { StateError } from '../state/error.ts'
 import { storeIdOf } from '../state/signer.ts'
 import type { Store } from '../state/store.ts'
@@ -141,7 +140,7 @@ export class Witness {
   }
 
   async #enrol(
-    { domain, signer }: Extract<Request, { readonly ask: 'enrol' }>,
+    { domain, signer, first }: Extract<Request, { readonly ask: 'enrol' }>,
     known: HeldMark | undefined,
     client: string,
   ): Promise<Answer | undefined> {
@@ -151,10 +150,9 @@ export class Witness {
     const { marksMax, marksEachMax } = this.#limits
     if (this.#held.size >= marksMax || (this.#broughtBy.get(client) ?? 0) >= marksEachMax)
       return { verdict: 'full' }
-    const mark: Mark = firstMark(domain)
-    await this.#keep({ mark, ed25519: signer.ed25519, client })
+    await this.#keep({ mark: first, ed25519: signer.ed25519, client })
     this.#parts.log.event('witness/enrolled', { store: hex(domain), client })
-    return { verdict: 'held', held: mark }
+    return { verdict: 'held', held: first }
   }
 
   /** Durable and marked when it returns: only then is it told to anyone. */

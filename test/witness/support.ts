@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test'
 import { utf8 } from '../../src/bytes/bytes.ts'
 import { ed25519, mldsa87, newSeed } from '../../src/crypto/signature.ts'
 import { firstMark } from '../../src/keeper/anchor.ts'
-import { type Post, WitnessKeeper, type WitnessPatience } from '../../src/keeper/witness.ts'
+import { type Post, WitnessKeeper } from '../../src/keeper/witness.ts'
 import { encodeRequest, type Request, type StoreSigner } from '../../src/keeper/witness-wire.ts'
 import type { Mark } from '../../src/mark/mark.ts'
 import { realClock } from '../../src/node/clock.ts'
@@ -45,6 +45,8 @@ export type Opened = {
   readonly failures: unknown[]
   /** Asks without any network. */
   readonly post: Post
+  /** Takes a record out of its home. */
+  forget(path: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -77,6 +79,9 @@ export async function openWitness(
     key,
     failures,
     post: (path, body) => witness.answer({ path, body, client }),
+    async forget(path) {
+      await store.commit([{ delete: path }])
+    },
     async close() {
       await store.close()
       keys[Symbol.dispose]()
@@ -89,19 +94,19 @@ export type Client = {
   readonly domain: Uint8Array
   readonly signer: StoreSigner
   readonly sign: (message: Uint8Array) => Promise<Uint8Array>
-  keeper(key: Uint8Array, post: Post, patience?: Partial<WitnessPatience>): WitnessKeeper
+  keeper(key: Uint8Array, post: Post, boundMs?: number): WitnessKeeper
   request(key: Uint8Array, question: Asking): Promise<Uint8Array>
   mark(number: number, head?: string): Mark
 }
 
 type Asking =
-  | { readonly ask: 'enrol'; readonly signer: StoreSigner }
+  | { readonly ask: 'enrol'; readonly signer: StoreSigner; readonly first: Mark }
   | { readonly ask: 'read' }
   | { readonly ask: 'advance'; readonly expected: Mark; readonly next: Mark }
 
 /** Made once: a public key of ML-DSA-87 is not what these tests are about. */
 const mldsa = mldsa87.publicKey(newSeed())
-export const patience = { askMs: 1_000, allMs: 1_500, pauseMs: 10, pauseMsMax: 50 }
+export const boundMs = 1_500
 
 export function client(): Client {
   const seed = newSeed()
@@ -113,17 +118,14 @@ export function client(): Client {
     domain,
     signer,
     sign,
-    keeper: (key, post, limits) =>
-      new WitnessKeeper({
-        place: 'a witness',
-        post,
-        close() {},
-        key,
+    keeper: (key, post, limit = boundMs) =>
+      new WitnessKeeper({ name: 'a witness', post, close() {} }, key, {
         domain,
-        sign,
+        signer: { publicKey: signer.ed25519, seed },
+        idParts: { mldsa87: signer.mldsa87, nonce },
         clock: realClock,
         entropy: world.entropy,
-        patience: { ...patience, ...limits },
+        boundMs: limit,
       }),
     request: (witness, question) => {
       const request: Request = { witness, domain, nonce: world.entropy.bytes(32), ...question }

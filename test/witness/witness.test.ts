@@ -18,7 +18,7 @@ test('a witness holds what it said yes to, also for whoever opens its home next'
   const store = client()
   let opened = await openWitness(home)
   const keeper = store.keeper(opened.key, opened.post)
-  assert.ok(sameMark(await keeper.enrol(store.signer), store.mark(0)))
+  await keeper.enrol(store.mark(0))
   await keeper.advance(store.mark(0), store.mark(1))
   await keeper.advance(store.mark(1), store.mark(7))
   await keeper.advance(store.mark(1), store.mark(7)) // what an unheard answer makes of it
@@ -28,7 +28,8 @@ test('a witness holds what it said yes to, also for whoever opens its home next'
   t.after(() => opened.close())
   const again = store.keeper(opened.key, opened.post)
   assert.ok(sameMark(await again.read(), store.mark(7)))
-  assert.ok(sameMark(await again.enrol(store.signer), store.mark(7)), 'enrolling again changes nothing')
+  await again.enrol(store.mark(7))
+  await assert.rejects(again.enrol(store.mark(0)), markIs('EROLLBACK', 'already'))
   await again.advance(store.mark(7), store.mark(8))
 })
 
@@ -38,7 +39,7 @@ test('what the rule refuses is refused, and whether store or keeper went back is
   t.after(() => opened.close())
   const store = client()
   const keeper = store.keeper(opened.key, opened.post)
-  await keeper.enrol(store.signer)
+  await keeper.enrol(store.mark(0))
   await keeper.advance(store.mark(0), store.mark(5))
   const rejects = (from: number, to: number, words: string, heads: { from?: string; to?: string } = {}) =>
     assert.rejects(
@@ -70,7 +71,7 @@ test('nobody moves or reads the mark of a store but its signer', async t => {
   t.after(() => opened.close())
   const [store, thief] = [client(), client()]
   const keeper = store.keeper(opened.key, opened.post)
-  await keeper.enrol(store.signer)
+  await keeper.enrol(store.mark(0))
   await keeper.advance(store.mark(0), store.mark(1))
   const asThief = async (request: Promise<Uint8Array>) => (await opened.post(path, await request, 0)).status
   const forged = { ...thief, domain: store.domain }
@@ -83,10 +84,10 @@ test('nobody moves or reads the mark of a store but its signer', async t => {
   }
   assert.equal(await ask({ ask: 'read' }), 403)
   assert.equal(await ask({ ask: 'advance', expected: store.mark(1), next: store.mark(2) }), 403)
-  assert.equal(await ask({ ask: 'enrol', signer: store.signer }), 403)
+  assert.equal(await ask({ ask: 'enrol', signer: store.signer, first: store.mark(0) }), 403)
   // Its own key under the id of another store: the id is a hash of the key.
   const usurper = { ...store.signer, ed25519: thief.signer.ed25519 }
-  assert.equal(await ask({ ask: 'enrol', signer: usurper }), 403)
+  assert.equal(await ask({ ask: 'enrol', signer: usurper, first: store.mark(0) }), 403)
   assert.ok(sameMark(await keeper.read(), store.mark(1)))
 })
 
@@ -98,7 +99,7 @@ test('every bit of a request is signed', async t => {
   t.after(() => opened.close())
   const store = client()
   const keeper = store.keeper(opened.key, opened.post)
-  await keeper.enrol(store.signer)
+  await keeper.enrol(store.mark(0))
   const request = await store.request(opened.key, {
     ask: 'advance',
     expected: store.mark(0),
@@ -125,7 +126,7 @@ test('a request to one witness says nothing to another', async t => {
   const [one, other] = [await openWitness(here.home), await openWitness(there.home)]
   t.after(() => Promise.all([one.close(), other.close()]))
   const store = client()
-  const request = await store.request(one.key, { ask: 'enrol', signer: store.signer })
+  const request = await store.request(one.key, { ask: 'enrol', signer: store.signer, first: store.mark(0) })
   assert.equal((await other.post(path, request, 0)).status, 421)
   assert.equal((await one.post(path, request, 0)).status, 200)
 })
@@ -135,8 +136,8 @@ test('an old answer, another’s, or a changed one is taken for none', async t =
   const [one, other] = [await openWitness(here.home), await openWitness(there.home)]
   t.after(() => Promise.all([one.close(), other.close()]))
   const store = client()
-  await store.keeper(one.key, one.post).enrol(store.signer)
-  await store.keeper(other.key, other.post).enrol(store.signer)
+  await store.keeper(one.key, one.post).enrol(store.mark(0))
+  await store.keeper(other.key, other.post).enrol(store.mark(0))
   let kept: Awaited<ReturnType<Post>> | undefined
   const replaying: Post = async (...asked) => {
     kept ??= await one.post(...asked)
@@ -169,7 +170,7 @@ test('what is not answered is asked again; what is never answered is EKEEPER, wi
   const opened = await openWitness(home)
   t.after(() => opened.close())
   const store = client()
-  await store.keeper(opened.key, opened.post).enrol(store.signer)
+  await store.keeper(opened.key, opened.post).enrol(store.mark(0))
   let calls = 0
   /** Done, and nobody hears of it; then refused; then away; then as it should be. */
   const unreliable: Post = async (...asked) => {
@@ -188,7 +189,7 @@ test('what is not answered is asked again; what is never answered is EKEEPER, wi
   assert.ok(sameMark(await keeper.read(), store.mark(1)))
   const begun = performance.now()
   const gone: Post = () => Promise.reject(new WireError('unreachable', 'away'))
-  const away = store.keeper(opened.key, gone, { allMs: 300 })
+  const away = store.keeper(opened.key, gone, 300)
   await assert.rejects(away.advance(store.mark(1), store.mark(2)), markIs('EKEEPER', 'away'))
   await assert.rejects(away.read(), markIs('EKEEPER', 'away'))
   assert.ok(performance.now() - begun < 2_000)
@@ -200,7 +201,7 @@ test('two copies of one store: the first to commit wins, the other is refused at
   t.after(() => opened.close())
   const store = client()
   const [one, other] = [store.keeper(opened.key, opened.post), store.keeper(opened.key, opened.post)]
-  await one.enrol(store.signer)
+  await one.enrol(store.mark(0))
   const moves = await Promise.allSettled([
     one.advance(store.mark(0), store.mark(1, 'one')),
     other.advance(store.mark(0), store.mark(1, 'other')),
@@ -218,13 +219,13 @@ test('marks are bounded, of one client and in all, also when a crowd comes at on
       opened.witness.answer({ path: at, body, client: address })
   const stores = Array.from({ length: 5 }, client)
   const enrolled = await Promise.allSettled(
-    stores.map(store => store.keeper(opened.key, from('192.0.2.1')).enrol(store.signer)),
+    stores.map(store => store.keeper(opened.key, from('192.0.2.1')).enrol(store.mark(0))),
   )
   assert.equal(enrolled.filter(({ status }) => status === 'fulfilled').length, 2)
   const [late, later] = [client(), client()]
-  await late.keeper(opened.key, from('192.0.2.2')).enrol(late.signer)
+  await late.keeper(opened.key, from('192.0.2.2')).enrol(late.mark(0))
   await assert.rejects(
-    later.keeper(opened.key, from('192.0.2.3')).enrol(later.signer),
+    later.keeper(opened.key, from('192.0.2.3')).enrol(later.mark(0)),
     markIs('EKEEPER', 'as many marks as it may'),
   )
   assert.equal(opened.witness.marks, 3)
@@ -235,14 +236,14 @@ test('one that enrols nobody serves those it knows', async t => {
   const { home } = await witnessHome(scratch(t))
   const store = client()
   let opened = await openWitness(home)
-  await store.keeper(opened.key, opened.post).enrol(store.signer)
+  await store.keeper(opened.key, opened.post).enrol(store.mark(0))
   await opened.close()
   opened = await openWitness(home, { enrols: false })
   t.after(() => opened.close())
   await store.keeper(opened.key, opened.post).advance(store.mark(0), store.mark(1))
   const stranger = client()
   await assert.rejects(
-    stranger.keeper(opened.key, opened.post).enrol(stranger.signer),
+    stranger.keeper(opened.key, opened.post).enrol(stranger.mark(0)),
     markIs('EKEEPER', 'takes no new stores'),
   )
 })
@@ -256,7 +257,7 @@ test('a flood from one client is turned away, and nobody else notices', async t 
   const [store, flooder] = [client(), client()]
   const honest: Post = (at, body) => opened.witness.answer({ path: at, body, client: '192.0.2.1' })
   const flood: Post = (at, body) => opened.witness.answer({ path: at, body, client: '198.51.100.1' })
-  await store.keeper(opened.key, honest).enrol(store.signer)
+  await store.keeper(opened.key, honest).enrol(store.mark(0))
   const request = await flooder.request(opened.key, { ask: 'read' })
   const seen: number[] = []
   for (let i = 0; i < 60; i++) seen.push((await flood(path, request, 0)).status)
@@ -266,7 +267,7 @@ test('a flood from one client is turned away, and nobody else notices', async t 
   )
   await store.keeper(opened.key, honest).advance(store.mark(0), store.mark(1))
   // A known store is asked for by the flooder's address: its own allowance is another one, but not without end.
-  const shared = store.keeper(opened.key, flood, { allMs: 50 })
+  const shared = store.keeper(opened.key, flood, 50)
   await assert.rejects(shared.read(), markIs('EKEEPER', '429'))
 })
 
@@ -290,7 +291,7 @@ test('a witness whose own home was put back refuses to open; with its anchor, th
   const store = client()
   let opened = await openWitness(home)
   const keeper = () => store.keeper(opened.key, opened.post)
-  await keeper().enrol(store.signer)
+  await keeper().enrol(store.mark(0))
   await keeper().advance(store.mark(0), store.mark(1))
   await opened.close()
   const copies = [join(root, 'copy'), join(root, 'anchor copy')] as const
@@ -318,8 +319,8 @@ test('after a write of its own failed a witness answers nothing more, and says s
   const { home } = await witnessHome(scratch(t))
   const store = client()
   const opened = await openWitness(home)
-  const keeper = store.keeper(opened.key, opened.post, { allMs: 200 })
-  await keeper.enrol(store.signer)
+  const keeper = store.keeper(opened.key, opened.post, 200)
+  await keeper.enrol(store.mark(0))
   await opened.close() // its store takes nothing more
   await assert.rejects(keeper.advance(store.mark(0), store.mark(1)), markIs('EKEEPER', '503'))
   await assert.rejects(keeper.read(), markIs('EKEEPER', '503'))

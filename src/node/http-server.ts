@@ -7,72 +7,7 @@ import { errnoOf } from './errno.ts'
 import type { Listener } from './tcp.ts'
 import { placeOf, wireError } from './wire.ts'
 
-/** Short bodies over HTTPS, each question answered once; over plain HTTP on the loopback of one machine. */
 export type Reply = { readonly status: number; readonly body: Uint8Array }
-
-export type Caller = {
-  /** @throws WireError `unreachable` (nothing was sent), `lost` (it may have been): also when it took too long */
-  post(path: string, body: Uint8Array, timeoutMs: number): Promise<Reply>
-  close(): void
-}
-
-/** Keeps one connection to the place that `base` names. `ca` is PEM, beside the authorities that Node knows. */
-export function httpCaller(
-  base: URL,
-  options: { readonly replyBytesMax: number; readonly ca?: string },
-): Caller {
-  const isTls = base.protocol === 'https:'
-  const agent = isTls
-    ? new https.Agent({ keepAlive: true, maxSockets: 4, minVersion: 'TLSv1.3', ...ca(options.ca) })
-    : new http.Agent({ keepAlive: true, maxSockets: 4 })
-  const place = base.host
-  return {
-    post(path, body, timeoutMs) {
-      const url = new URL(base.pathname.replace(/\/$/, '') + path, base)
-      return new Promise((resolve, reject) => {
-        let sent = false
-        const headers = { 'content-type': 'application/octet-stream', 'content-length': body.length }
-        const asked = { method: 'POST', agent, headers }
-        const request = isTls ? https.request(url, asked) : http.request(url, asked)
-        const fail = (error: Error): void => {
-          clearTimeout(timer)
-          request.destroy()
-          reject(error instanceof WireError ? error : wireError(sent ? 'lost' : 'unreachable', place, error))
-        }
-        const timer = setTimeout(
-          () => fail(new WireError(sent ? 'lost' : 'unreachable', `${place}: no answer in ${timeoutMs} ms`)),
-          timeoutMs,
-        )
-        request.on('error', fail)
-        request.on('finish', () => {
-          sent = true
-        })
-        request.on('response', response => {
-          const chunks: Buffer[] = []
-          let length = 0
-          response.on('error', fail)
-          response.on('data', (chunk: Buffer) => {
-            length += chunk.length
-            if (length > options.replyBytesMax) fail(new WireError('lost', `${place}: an answer too long`))
-            else chunks.push(chunk)
-          })
-          response.on('end', () => {
-            clearTimeout(timer)
-            if (response.complete)
-              resolve({ status: response.statusCode ?? 0, body: new Uint8Array(Buffer.concat(chunks)) })
-            else fail(new WireError('lost', `${place}: half an answer`))
-          })
-        })
-        request.end(body)
-      })
-    },
-    close: () => agent.destroy(),
-  }
-}
-
-function ca(pem: string | undefined): { readonly ca?: string[] } {
-  return pem === undefined ? {} : { ca: [pem] }
-}
 
 /** Names a connection's other end for counting: an IPv4 address, or the /64 of an IPv6 one. */
 export type Client = string

@@ -5,12 +5,20 @@ import net from 'node:net'
 import os from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { type Caller, type HttpOptions, httpCaller, isLoopback, listenHttp } from '../../src/node/http.ts'
+import { type HttpOptions, isLoopback, listenHttp } from '../../src/node/http-server.ts'
+import { type Answer, type Credentials, HttpClient, publicAuthorities } from '../../src/node/https.ts'
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
 const bytes = (words: string) => new Uint8Array(Buffer.from(words))
 
-type Served = { readonly url: URL; readonly port: number; caller(ca?: string): Caller }
+type Caller = (path: string, body: Uint8Array, ms: number) => Promise<Answer>
+type Served = { readonly url: URL; readonly port: number; caller(credentials?: Credentials): Caller }
+
+function callerOf(t: TestContext, url: URL, credentials?: Credentials | typeof publicAuthorities): Caller {
+  const client = new HttpClient(credentials)
+  t.after(() => client.close())
+  return (path, body, ms) => client.post(new URL(path, url), body, ms)
+}
 
 async function serve(t: TestContext, options: Partial<HttpOptions> = {}): Promise<Served> {
   const listener = await listenHttp('127.0.0.1', 0, {
@@ -26,11 +34,7 @@ async function serve(t: TestContext, options: Partial<HttpOptions> = {}): Promis
   t.after(() => listener.close())
   const { port } = listener
   const url = new URL(`${options.tls ? 'https' : 'http'}://127.0.0.1:${port}/`)
-  const caller = (ca?: string): Caller => {
-    const made = httpCaller(url, { replyBytesMax: 200, ...(ca !== undefined && { ca }) })
-    t.after(() => made.close())
-    return made
-  }
+  const caller = (credentials?: Credentials) => callerOf(t, url, credentials)
   return { url, port, caller }
 }
 
@@ -62,18 +66,18 @@ test('a question is answered, over one connection after another question', async
   const { caller } = await serve(t)
   const to = caller()
   for (const word of ['one', 'two']) {
-    const { status, body } = await to.post('/path', bytes(word), 2_000)
+    const { status, body } = await to('/path', bytes(word), 2_000)
     assert.equal(`${status} ${text(body)}`, `200 127.0.0.1 /path ${word}`)
   }
 })
 
 test('what is over its bound is refused: body, answer, head, method', async t => {
   const { caller, port } = await serve(t, {
-    answer: async () => ({ status: 200, body: new Uint8Array(201) }),
+    answer: async () => ({ status: 200, body: new Uint8Array(65_537) }),
   })
   const to = caller()
-  assert.equal((await to.post('/', new Uint8Array(101), 2_000)).status, 413)
-  await assert.rejects(to.post('/', new Uint8Array(100), 2_000), { code: 'lost', message: /too long/ })
+  assert.equal((await to('/', new Uint8Array(101), 2_000)).status, 413)
+  await assert.rejects(to('/', new Uint8Array(100), 2_000), { code: 'lost', message: /too long/ })
   assert.match((await raw(port, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n', 2_000)).heard, / 405 /)
   const chunked = 'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nfffff\r\n'
   assert.match((await raw(port, chunked, 2_000)).heard, / 413 /)
@@ -102,7 +106,7 @@ test('one client has so many connections and no more; they come free again', asy
   for (const socket of held) socket.destroy()
   const to = caller()
   const answered = async (): Promise<boolean> =>
-    to.post('/', bytes(''), 500).then(
+    to('/', bytes(''), 500).then(
       () => true,
       () => false,
     )
@@ -112,10 +116,10 @@ test('one client has so many connections and no more; they come free again', asy
 })
 
 test('nobody there, no answer in time, and an answer cut short are told apart from an answer', async t => {
-  const nobody = httpCaller(new URL('http://127.0.0.1:9/'), { replyBytesMax: 10 })
-  await assert.rejects(nobody.post('/', bytes(''), 2_000), { code: 'unreachable' })
+  const nobody = callerOf(t, new URL('http://127.0.0.1:9/'))
+  await assert.rejects(nobody('/', bytes(''), 2_000), { code: 'lost' })
   const { caller } = await serve(t, { answer: () => new Promise(() => undefined) })
-  await assert.rejects(caller().post('/', bytes(''), 200), { code: 'lost', message: /no answer in 200 ms/ })
+  await assert.rejects(caller()('/', bytes(''), 200), { code: 'lost', message: /no answer in 200 ms/ })
   const server = net.createServer(socket => {
     socket.on('error', () => undefined)
     socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhalf'))
@@ -124,9 +128,8 @@ test('nobody there, no answer in time, and an answer cut short are told apart fr
   t.after(() => server.close())
   const address = server.address()
   assert.ok(address !== null && typeof address === 'object')
-  const half = httpCaller(new URL(`http://127.0.0.1:${address.port}/`), { replyBytesMax: 100 })
-  t.after(() => half.close())
-  await assert.rejects(half.post('/', bytes(''), 2_000), { code: 'lost' })
+  const half = callerOf(t, new URL(`http://127.0.0.1:${address.port}/`))
+  await assert.rejects(half('/', bytes(''), 2_000), { code: 'lost' })
 })
 
 test('plain HTTP listens on loopback addresses alone', async () => {
@@ -162,19 +165,13 @@ test('TLS takes who the certificate names, from an authority that is known', asy
   assert.equal(made.status, 0, String(made.stderr))
   const cert = fs.readFileSync(join(folder, 'cert'))
   const { caller, url } = await serve(t, { tls: { cert, key: fs.readFileSync(join(folder, 'key')) } })
-  const { body } = await caller(cert.toString()).post('/', bytes('over TLS'), 2_000)
+  const { body } = await caller({ ca: cert })('/', bytes('over TLS'), 2_000)
   assert.match(text(body), /over TLS/)
-  await assert.rejects(caller().post('/', bytes(''), 2_000), {
-    code: 'unreachable',
+  await assert.rejects(callerOf(t, url, publicAuthorities)('/', bytes(''), 2_000), {
+    code: 'lost',
     message: /SELF_SIGNED|UNABLE_TO_VERIFY/,
   })
-  const elsewhere = httpCaller(new URL(`https://localhost:${url.port}/`), {
-    replyBytesMax: 9,
-    ca: cert.toString(),
-  })
-  t.after(() => elsewhere.close())
-  await assert.rejects(elsewhere.post('/', bytes(''), 2_000), { code: 'unreachable' })
-  const plain = httpCaller(new URL(`http://127.0.0.1:${url.port}/`), { replyBytesMax: 9 })
-  t.after(() => plain.close())
-  await assert.rejects(plain.post('/', bytes(''), 2_000))
+  const elsewhere = callerOf(t, new URL(`https://localhost:${url.port}/`), { ca: cert })
+  await assert.rejects(elsewhere('/', bytes(''), 2_000), { code: 'lost' })
+  await assert.rejects(callerOf(t, new URL(`http://127.0.0.1:${url.port}/`))('/', bytes(''), 2_000))
 })
