@@ -6,6 +6,7 @@ import { parseEtcdPlace } from './etcd-place.ts'
 import { PlaceError } from './place-error.ts'
 import { parsePostgresPlace } from './postgres-place.ts'
 import type { MarkSigner } from './signed-mark.ts'
+import { parseTpmPlace } from './tpm-place.ts'
 import { parseWitnessPlace } from './witness-place.ts'
 
 /** A keeper that neither home nor anchor holds. */
@@ -57,6 +58,11 @@ export const outsideKeepers = {
     form: 'postgres://USER@HOST/DATABASE?sslrootcert=FILE&sslcert=FILE&sslkey=FILE',
     check: parsePostgresPlace,
     open: async parts => (await import('./postgres.ts')).openPostgresKeeper(parts),
+  },
+  tpm: {
+    form: 'tpm:/dev/tpmrm0',
+    check: parseTpmPlace,
+    open: async parts => (await import('./tpm.ts')).openTpmKeeper(parts),
   },
   witness: {
     form: 'witness:https://HOST:7443?ca=FILE#KEY',

@@ -30,6 +30,7 @@ export const keeperKinds = {
   none: { home: false, homeAndAnchor: false, machine: false, keeper: false },
   etcd: { home: true, homeAndAnchor: true, machine: true, keeper: true },
   postgres: { home: true, homeAndAnchor: true, machine: true, keeper: true },
+  tpm: { home: true, homeAndAnchor: true, machine: false, keeper: true },
   witness: { home: true, homeAndAnchor: true, machine: true, keeper: true },
 } as const
 

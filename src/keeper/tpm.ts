@@ -1,0 +1,270 @@
+import { expandLabel, hkdfSha256 } from '../crypto/kdf.ts'
+import type { Secret } from '../crypto/secret.ts'
+import { describeMark, judgeAdvance, type Mark, MarkError, sameMark } from '../mark/mark.ts'
+import { connectTpm, openTpmDevice, type TpmLink } from '../node/tpm-link.ts'
+import { join } from './anchor.ts'
+import type { OutsideKeeper, OutsideParts } from './outside.ts'
+import { remoteBoundMs } from './remote.ts'
+import { TpmCounter } from './tpm-counter.ts'
+import { type Pinned, TpmFile, tpmFileName } from './tpm-file.ts'
+import { parseTpmPlace } from './tpm-place.ts'
+import { allowance, judgePin, left, type Shown, spent } from './tpm-rule.ts'
+
+const pauseMs = 1_000
+
+/** A keeper on this machine's TPM: docs/spec/keepers-tpm.md. @throws PlaceError */
+export async function openTpmKeeper(parts: OutsideParts): Promise<TpmKeeper> {
+  const place = parseTpmPlace(parts.place)
+  const link = (ms: number) =>
+    'device' in place ? openTpmDevice(place.device) : connectTpm(place.host, place.port, ms)
+  return new TpmKeeper(parts, link)
+}
+
+/** The file, and what is known of the counter. */
+type Kept = {
+  readonly file: TpmFile
+  /** What the counter confirmed. */
+  held: Pinned
+  /** Written, and the outcome of its increment unknown. */
+  pending: Pinned | undefined
+  /** The TPM's clock less ours. */
+  ahead: number
+  /** By our clock; of a loose pin. */
+  looseSince: number
+}
+
+/** Only the holder of the anchor's lock may use one. */
+export class TpmKeeper implements OutsideKeeper {
+  readonly kind = 'tpm'
+  readonly #parts: OutsideParts
+  readonly #counter: TpmCounter
+  readonly #fileKey: Secret
+  readonly #name: string
+  #kept: Kept | undefined
+  #openedAs: 'newest' | 'maybe older' | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+  #cancelTimer: (() => void) | undefined
+  /** After which nothing is done any more. */
+  #refused: MarkError | undefined
+  #isClosed = false
+
+  constructor(parts: OutsideParts, link: (ms: number) => Promise<TpmLink>) {
+    this.#parts = parts
+    this.#name = `the TPM at ${parts.place}`
+    const { domain, signer, clock, entropy, boundMs = remoteBoundMs } = parts
+    this.#counter = new TpmCounter({
+      name: this.#name,
+      link,
+      domain,
+      seed: signer.seed,
+      clock,
+      entropy,
+      boundMs,
+    })
+    this.#fileKey = expandLabel(hkdfSha256, signer.seed, 'tpm file', new Uint8Array(0), 32)
+  }
+
+  /** Once it was read: `maybe older` counts as a restore. */
+  get openedAs(): 'newest' | 'maybe older' | undefined {
+    return this.#openedAs
+  }
+
+  enrol(first: Mark): Promise<void> {
+    return this.#inTurn(async () => {
+      const path = join(this.#parts.anchor, tpmFileName)
+      if ((await this.#parts.disk.stat(path)) !== undefined) {
+        const { mark } = (await this.#open()).held
+        if (!sameMark(mark, first))
+          throw new MarkError('EROLLBACK', `${this.#name} pins ${describeMark(mark)} of this store already`)
+        return
+      }
+      const index = await this.#counter.define()
+      const { counter, clock } = await this.#counter.look(index)
+      const full = spent(clock.ms, clock.ms)
+      const held = { mark: first, index, pin: counter, resets: clock.resets, full, isTight: true }
+      const file = await TpmFile.create(this.#parts.disk, path, this.#fileKey, held)
+      await this.#parts.disk.syncDirectory(this.#parts.anchor)
+      const now = this.#parts.clock.monotonic()
+      this.#kept = { file, held, pending: undefined, ahead: clock.ms - now, looseSince: 0 }
+      this.#openedAs = 'newest'
+    })
+  }
+
+  /** @throws MarkError EKEEPER, EINTEGRITY, EROLLBACK (the counter and the file of the anchor disagree) */
+  read(): Promise<Mark> {
+    return this.#inTurn(async () => {
+      const isOpen = this.#kept !== undefined
+      const kept = await this.#open()
+      if (isOpen) await this.#confirm(kept)
+      return kept.held.mark
+    })
+  }
+
+  advance(expected: Mark, next: Mark): Promise<void> {
+    return this.#inTurn(async () => {
+      const kept = await this.#open()
+      if (kept.pending !== undefined) await this.#confirm(kept)
+      const { held } = kept
+      const verdict = judgeAdvance(held.mark, expected, next)
+      if (verdict === 'already') return
+      if (verdict === 'refuse')
+        throw new MarkError(
+          'EROLLBACK',
+          `${this.#name} pins ${describeMark(held.mark)}, not ${describeMark(expected)}`,
+        )
+      const mayPinTight = this.#left(kept) >= allowance.tightAt
+      const { monotonic } = this.#parts.clock
+      const isOverdue = !held.isTight && monotonic() - kept.looseSince > allowance.looseMsMax
+      if (held.isTight || mayPinTight || isOverdue) await this.#pin(kept, next, mayPinTight || isOverdue)
+      else {
+        const riding = { ...held, mark: next }
+        await kept.file.write(riding)
+        kept.held = riding
+      }
+      this.#arm(kept)
+    })
+  }
+
+  /** What was loose is made tight, if the TPM is there: else the next open counts as a restore. */
+  close(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#isClosed) return
+      this.#isClosed = true
+      this.#cancelTimer?.()
+      const kept = this.#kept
+      try {
+        const mayPin = this.#refused === undefined && kept?.pending === undefined
+        if (mayPin && kept?.held.isTight === false)
+          await this.#pin(kept, kept.held.mark, true).catch(() => undefined)
+      } finally {
+        await kept?.file.close()
+        this.#counter.dispose()
+        this.#fileKey[Symbol.dispose]()
+      }
+    })
+  }
+
+  /** The table of docs/spec/keepers-tpm.md, section 4, once. */
+  async #open(): Promise<Kept> {
+    if (this.#refused !== undefined) throw this.#refused
+    if (this.#kept !== undefined) return this.#kept
+    const { disk, anchor, domain, clock } = this.#parts
+    const opened = await TpmFile.open(disk, join(anchor, tpmFileName), this.#fileKey, domain)
+    if (opened === undefined)
+      throw new MarkError('EINTEGRITY', `the anchor has no file ${tpmFileName}, and had one`)
+    const { file, pinned: held } = opened
+    try {
+      const shown = await this.#counter.look(held.index)
+      const ahead = shown.clock.ms - clock.monotonic()
+      const kept: Kept = { file, held, pending: undefined, ahead, looseSince: 0 }
+      const verdict = judgePin(held, shown)
+      const isNewest = held.isTight && (verdict === 'go on' || verdict === 'increment is missing')
+      if (verdict === 'increment is missing') await this.#settle(kept, held)
+      else if (verdict === 'jumped') await this.#pin(kept, held.mark, true)
+      else if (verdict !== 'go on') throw this.#wentBack(verdict, held, shown)
+      if (!kept.held.isTight) await this.#pin(kept, kept.held.mark, true)
+      this.#kept = kept
+      this.#openedAs = isNewest ? 'newest' : 'maybe older'
+      return kept
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /** While it runs nobody else moves the counter, and the counter does not move back. */
+  async #confirm(kept: Kept): Promise<void> {
+    const shown = await this.#counter.look(kept.held.index)
+    const { pending } = kept
+    if (pending !== undefined && shown.counter === pending.pin) {
+      kept.held = pending
+      kept.pending = undefined
+      return
+    }
+    if (shown.counter === kept.held.pin) return
+    this.#refuseUnlessJumped(kept.held, shown)
+    await this.#pin(kept, kept.held.mark, true)
+  }
+
+  /** The file first, then the counter: a crash between the two is made good when it is opened. */
+  async #pin(kept: Kept, mark: Mark, isTight: boolean): Promise<void> {
+    const { held, file, pending } = kept
+    // Looked at before: a file that another's increment would make good is never written.
+    const shown = await this.#counter.look(held.index)
+    if (shown.counter !== held.pin) this.#refuseUnlessJumped(held, shown)
+    const next: Pinned = {
+      mark,
+      index: held.index,
+      pin: shown.counter + 1,
+      resets: shown.clock.resets,
+      full: spent(held.full, shown.clock.ms),
+      isTight,
+    }
+    kept.pending = next
+    await file.write(next, { instead: pending !== undefined })
+    await this.#settle(kept, next)
+  }
+
+  /** Its pin is in the file: the counter is moved there. */
+  async #settle(kept: Kept, next: Pinned): Promise<void> {
+    const { shown, isMoved } = await this.#counter.increment(next.index, next.pin - 1)
+    kept.ahead = shown.clock.ms - this.#parts.clock.monotonic()
+    if (isMoved && shown.counter === next.pin) {
+      kept.held = next
+      kept.pending = undefined
+      kept.looseSince = this.#parts.clock.monotonic()
+      return
+    }
+    if (judgePin({ pin: next.pin - 1, resets: next.resets }, shown) === 'jumped')
+      return this.#pin(kept, next.mark, next.isTight)
+    if (kept.pending !== undefined) await kept.file.write(kept.held, { instead: true })
+    this.#refuseUnlessJumped(kept.held, shown)
+  }
+
+  /** Whoever runs knows that its mark is the newest: a counter that lost its place with the power is pinned anew. */
+  #refuseUnlessJumped(held: Pinned, shown: Shown): void {
+    const verdict = judgePin(held, shown)
+    if (verdict === 'jumped') return
+    this.#refused = this.#wentBack(
+      shown.counter < held.pin ? 'the keeper went back' : 'the anchor went back',
+      held,
+      shown,
+    )
+    throw this.#refused
+  }
+
+  #wentBack(verdict: string, { pin, mark }: Pinned, { counter }: Shown): MarkError {
+    const found = `${this.#name} counts ${counter}, and ${describeMark(mark)} is pinned at ${pin}`
+    return new MarkError('EROLLBACK', `${verdict}: ${found}`)
+  }
+
+  /** A loose pin is made tight as soon as it may be. */
+  #arm(kept: Kept, ms?: number): void {
+    this.#cancelTimer?.()
+    this.#cancelTimer = undefined
+    if (kept.held.isTight || this.#isClosed) return
+    const wait = (allowance.tightAt - this.#left(kept)) * allowance.msEach
+    this.#cancelTimer = this.#parts.clock.after(ms ?? Math.max(1, wait), () => {
+      void this.#inTurn(async () => {
+        if (this.#isClosed || kept.held.isTight || kept.pending !== undefined) return
+        if (this.#left(kept) >= allowance.tightAt) await this.#pin(kept, kept.held.mark, true)
+        this.#arm(kept)
+      }).catch(() => this.#arm(kept, pauseMs)) // the next advance says what is wrong
+    })
+  }
+
+  #left(kept: Kept): number {
+    return left(kept.held.full, this.#now(kept))
+  }
+
+  /** The TPM's clock. */
+  #now(kept: Kept): number {
+    return Math.max(0, Math.round(kept.ahead + this.#parts.clock.monotonic()))
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work)
+    this.#turn = turn.catch(() => undefined)
+    return turn
+  }
+}
