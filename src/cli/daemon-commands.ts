@@ -52,14 +52,14 @@ export const daemonCommands: readonly Command[] = [
     about: [
       'A store made with --keeper witness:URL has each of its commits confirmed here, and is refused when it, or a copy of it, does not stand where this home says it does: also when its home and anchor were put back together. What is confirmed is durable in this home first, and under its own mark.',
       'Over a network it takes a certificate and its key, PEM files: --cert and --key. Without them it listens on a loopback address alone. Requests and answers are signed either way, so nobody on the way can change one; with TLS nobody reads along.',
-      'Any store may enrol, 64 from one address and 10,000 in all, until it is run with --no-enrol. The home takes keeper file: never a witness itself, since two that wait for each other open neither.',
+      'Any store may enrol, 64 from one address and 10,000 in all, until it is run with --known-only. The home takes keeper file: never a witness itself, since two that wait for each other open neither.',
       'It runs until SIGTERM: what was begun is answered, then it ends. It may be killed at any moment: what it confirmed is there when it is started again.',
     ],
     options: [
       { flag: '--listen HOST:PORT', about: 'where to listen; port 0 takes a free one', required: true },
       { flag: '--cert FILE', about: 'the certificate and those between it and its root, PEM' },
       { flag: '--key FILE', about: 'its private key, PEM' },
-      { flag: '--no-enrol', about: 'take no new stores; those that are known are served' },
+      { flag: '--known-only', about: 'take no new stores; those that are known are served' },
       home,
       anchor,
       log,
@@ -71,7 +71,7 @@ export const daemonCommands: readonly Command[] = [
         about: 'says the address and key that stores are made with',
       },
       {
-        line: 'pawl witness --listen 127.0.0.1:7443 --no-enrol',
+        line: 'pawl witness --listen 127.0.0.1:7443 --known-only',
         about: 'for the stores of this machine that it knows',
       },
     ],

@@ -86,6 +86,11 @@ async function* openedFindings(
     ? warning('mark', `none is kept; the journal has ${count(number)} groups`)
     : ok('mark', `${count(number)}, and the journal agrees`)
   yield (keeper === 'none' ? warning : ok)('keeper', describeKeeper(home.config))
+  if (keeper !== 'none' && home.openedAs === 'maybe older')
+    yield warning(
+      'opened',
+      'the power was cut, or it was killed while busy: what was acknowledged last may have been put back, and nothing here can tell',
+    )
   const isRisk = sameDevice && !keeperKinds[keeper].homeAndAnchor
   yield (isRisk ? warning : ok)('devices', describeDevices(sameDevice, keeper))
   yield warning(

@@ -1,7 +1,7 @@
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { DiskError, type File, type Stat } from '../host/disk.ts'
-import { type KeeperName, keeperText, parseKeeperName } from '../keeper/outside.ts'
+import { isOutside, type KeeperName, keeperText, parseKeeperName, pinnedPlaceOf } from '../keeper/outside.ts'
 import { PlaceError } from '../keeper/place-error.ts'
 import { type KeeperKind, keeperKinds } from '../mark/mark.ts'
 import { realClock } from '../node/clock.ts'
@@ -12,7 +12,7 @@ import { refuseHooksIn } from '../node/hooks.ts'
 import { realName, realPath } from '../node/path.ts'
 import { type Exposure, findExposure, quoted } from '../node/permissions.ts'
 import { listPeers, type Peer } from '../session/peers.ts'
-import { StateError } from '../state/error.ts'
+import { StateError, stateError } from '../state/error.ts'
 import { homeExists, locate, type OpenOptions, openHome, type World } from '../state/home.ts'
 import { type Reader, readHome } from '../state/reader.ts'
 import type { Store } from '../state/store.ts'
@@ -20,7 +20,9 @@ import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
 import { fromBackup } from './hints.ts'
 
 /** What a command may do with a home that another process may be using. */
-export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'>
+export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'> & {
+  readonly openedAs?: Store['openedAs']
+}
 
 export function realWorld(): World {
   return { disk: realDisk, clock: realClock, entropy: openEntropy() }
@@ -216,8 +218,9 @@ export function describeKeeper(name: KeeperName): string {
   if (keeper === 'none') return 'none: an older home put back is not noticed here, only by the next peer'
   if (!keeperKinds[keeper].homeAndAnchor)
     return `${keeper}: refuses an older home put back; home and anchor put back together only the next peer notices`
+  const busy = keeper === 'tpm' ? ' (of a busy store, to before the last 20 s)' : ''
   const machine = keeperKinds[keeper].machine ? ', a clone or a snapshot of the whole machine' : ''
-  return `${keeperText(name)}: refuses an older home put back, home and anchor together${machine}, and the keeper itself put back; all of them put back to one moment only the next peer notices`
+  return `${keeperText(name)}: refuses an older home put back, home and anchor together${busy}${machine}, and the keeper itself put back; all of them put back to one moment only the next peer notices`
 }
 
 /** What the anchor's place adds to that. */
@@ -236,6 +239,17 @@ export function keeperNamed(option: string, text: string): KeeperName {
   } catch (error) {
     if (!(error instanceof PlaceError)) throw error
     throw new UsageError(`${option}: ${error.message}`, 'pawl init --help shows how a keeper is named')
+  }
+}
+
+/** Whoever keeps marks there is asked who it is, once, where its name does not say so. @throws StateError EKEEPER */
+export async function pinnedKeeper(name: KeeperName): Promise<KeeperName> {
+  const { keeper, place } = name
+  if (place === undefined || !isOutside(keeper)) return name
+  try {
+    return { keeper, place: await pinnedPlaceOf(keeper, place) }
+  } catch (error) {
+    throw stateError(error)
   }
 }
 

@@ -17,6 +17,7 @@ import {
   homeNamed,
   keeperNamed,
   named,
+  pinnedKeeper,
   realWorld,
   standsAt,
   userDirectory,
@@ -25,11 +26,12 @@ import { answer, answerJson, say } from './output.ts'
 
 /** Makes a home and its anchor, whole or not at all. */
 export const init: Run = async given => {
-  const config = configOf(given)
-  refuseHooksIn(config.profile, process.env)
+  const wanted = configOf(given)
+  refuseHooksIn(wanted.profile, process.env)
   const home = await homeNamed(given)
   const anchorBase = await newAnchorBase(given)
   await refuseToMake(home, anchorBase)
+  const config = { ...wanted, ...(await pinnedKeeper(wanted)) }
   await makeDirectories(dirname(home))
   await makeDirectories(anchorBase)
   const { identity, records } = firstIdentity()

@@ -2,7 +2,15 @@ import { keeperText } from '../keeper/outside.ts'
 import { openHome } from '../state/home.ts'
 import { whoAmI } from './backup.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { checkedHome, describeKeeper, keeperElsewhere, keeperNamed, notEmpty, realWorld } from './home.ts'
+import {
+  checkedHome,
+  describeKeeper,
+  keeperElsewhere,
+  keeperNamed,
+  notEmpty,
+  pinnedKeeper,
+  realWorld,
+} from './home.ts'
 import { answer, answerJson, say } from './output.ts'
 
 /** Goes on with another keeper; the one before is moved on first, so that no older copy of the home fits it. */
@@ -19,7 +27,7 @@ export const lost: Run = given => {
 }
 
 async function goOn(given: Given, lost: boolean): Promise<'done'> {
-  const to = keeperNamed('KEEPER', notEmpty('KEEPER', given.word(0)))
+  const to = await pinnedKeeper(keeperNamed('KEEPER', notEmpty('KEEPER', given.word(0))))
   const { home, base } = await checkedHome(given)
   const change = { to, lost }
   const store = await openHome(realWorld(), home, base, {

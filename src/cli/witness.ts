@@ -42,7 +42,7 @@ export const witness: Run = async given => {
       sign: message => ed25519.sign(keys.seed('ed25519'), message, new Uint8Array(0)),
       clock: world.clock,
       log,
-      enrols: !given.has('--no-enrol'),
+      enrols: !given.has('--known-only'),
       failed: error => stopped.reject(error),
     })
     const listener = await listenHttp(place.host, place.port, {

@@ -11,6 +11,8 @@ import { parseWitnessPlace } from './witness-place.ts'
 
 /** A keeper that neither home nor anchor holds. */
 export interface OutsideKeeper extends Keeper {
+  /** Of one that cannot always tell: once it was read. */
+  readonly openedAs?: 'newest' | 'maybe older' | undefined
   /**
    * Puts a mark of a store there: where nothing is, or in place of one that `mayReplace` allows. Says yes again to what
    * is there already. Only `pawl init` and amendments call it.

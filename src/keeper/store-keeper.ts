@@ -18,6 +18,12 @@ export class StoreKeeper implements Keeper {
     return (this.#outside ?? this.#here).kind
   }
 
+  /** Whether what was opened is surely the newest: else it counts as a restore. */
+  get openedAs(): 'newest' | 'maybe older' {
+    if (this.#outside !== undefined) return this.#outside.openedAs ?? 'newest'
+    return this.#here.kind === 'none' ? 'maybe older' : 'newest'
+  }
+
   read(): Promise<Mark> {
     return (this.#outside ?? this.#here).read()
   }

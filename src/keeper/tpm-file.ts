@@ -80,6 +80,22 @@ export class TpmFile {
   }
 }
 
+/** What the file says, without writing to it; `undefined` if there is none. @throws MarkError EINTEGRITY, DiskError */
+export async function readPinned(
+  disk: Disk,
+  path: string,
+  key: Secret,
+  domain: Uint8Array,
+): Promise<Pinned | undefined> {
+  if ((await disk.stat(path)) === undefined) return undefined
+  const file = await disk.open(path, { access: 'read' })
+  try {
+    return (await newest(file, key, domain)).pinned
+  } finally {
+    await file.close()
+  }
+}
+
 async function newest(
   file: File,
   key: Secret,

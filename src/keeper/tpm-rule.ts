@@ -22,7 +22,7 @@ export function judgePin({ pin, resets }: Pick<Pinned, 'pin' | 'resets'>, shown:
   if (counter === pin) return 'go on'
   if (counter === pin - 1) return 'increment is missing'
   if (counter < pin - 1) return 'the keeper went back'
-  const isJump = counter === ceiling(pin, orderly) || counter === ceiling(pin - 1, orderly) + 1
+  const isJump = counter === ceiling(pin, orderly)
   return isJump && clock.resets !== resets ? 'jumped' : 'the anchor went back'
 }
 

@@ -6,7 +6,7 @@ import { join } from './anchor.ts'
 import type { OutsideKeeper, OutsideParts } from './outside.ts'
 import { remoteBoundMs } from './remote.ts'
 import { TpmCounter } from './tpm-counter.ts'
-import { type Pinned, TpmFile, tpmFileName } from './tpm-file.ts'
+import { type Pinned, readPinned, TpmFile, tpmFileName } from './tpm-file.ts'
 import { parseTpmPlace } from './tpm-place.ts'
 import { allowance, judgePin, left, type Shown, spent } from './tpm-rule.ts'
 
@@ -69,24 +69,34 @@ export class TpmKeeper implements OutsideKeeper {
     return this.#openedAs
   }
 
-  enrol(first: Mark): Promise<void> {
+  enrol(mark: Mark, mayReplace: (held: Mark) => boolean = () => false): Promise<void> {
     return this.#inTurn(async () => {
       const path = join(this.#parts.anchor, tpmFileName)
       if ((await this.#parts.disk.stat(path)) !== undefined) {
-        const { mark } = (await this.#open()).held
-        if (!sameMark(mark, first))
-          throw new MarkError('EROLLBACK', `${this.#name} pins ${describeMark(mark)} of this store already`)
-        return
+        const kept = await this.#open()
+        const { mark: held } = kept.held
+        if (sameMark(held, mark)) return
+        if (mayReplace(held)) return this.#pin(kept, mark, true)
+        throw new MarkError('EROLLBACK', `${this.#name} pins ${describeMark(held)} of this store already`)
       }
       const index = await this.#counter.define()
       const { counter, clock } = await this.#counter.look(index)
       const full = spent(clock.ms, clock.ms)
-      const held = { mark: first, index, pin: counter, resets: clock.resets, full, isTight: true }
+      const held = { mark, index, pin: counter, resets: clock.resets, full, isTight: true }
       const file = await TpmFile.create(this.#parts.disk, path, this.#fileKey, held)
       await this.#parts.disk.syncDirectory(this.#parts.anchor)
       const now = this.#parts.clock.monotonic()
       this.#kept = { file, held, pending: undefined, ahead: clock.ms - now, looseSince: 0 }
       this.#openedAs = 'newest'
+    })
+  }
+
+  /** What is pinned, whether or not the counter says that it is the newest. @throws MarkError EINTEGRITY */
+  peek(): Promise<Mark | undefined> {
+    return this.#inTurn(async () => {
+      const { disk, anchor, domain } = this.#parts
+      const held = this.#kept?.held
+      return held?.mark ?? (await readPinned(disk, join(anchor, tpmFileName), this.#fileKey, domain))?.mark
     })
   }
 

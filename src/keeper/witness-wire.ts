@@ -29,7 +29,7 @@ export type Request = {
 } & (
   | { readonly ask: 'enrol'; readonly signer: StoreSigner; readonly first: Mark }
   | { readonly ask: 'read' }
-  | { readonly ask: 'advance'; readonly expected: Mark; readonly next: Mark }
+  | { readonly ask: 'advance' | 'amend'; readonly expected: Mark; readonly next: Mark }
 )
 
 /** `held`: the mark that is held now, whether or not it was advanced. `unknown`, `full`, `closed`: there is none. */
@@ -51,6 +51,7 @@ function particulars(request: Request): CborMap {
     case 'enrol':
       return { signer: { ...request.signer }, first: step(request.first) }
     case 'advance':
+    case 'amend':
       return { expected: step(request.expected), next: step(request.next) }
     case 'read':
       return {}
@@ -87,6 +88,7 @@ export function decodeRequest(message: Uint8Array): Request {
       only()
       return { ...common, ask }
     case 'advance':
+    case 'amend':
       only('expected', 'next')
       return { ...common, ask, expected: mark(domain, map.expected), next: mark(domain, map.next) }
     default:

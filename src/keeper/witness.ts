@@ -119,17 +119,26 @@ export class WitnessKeeper implements OutsideKeeper {
     this.#confirmed = next
   }
 
-  async enrol(first: Mark): Promise<void> {
+  async enrol(mark: Mark, mayReplace: (held: Mark) => boolean = () => false): Promise<void> {
     const { signer, idParts } = this.#parts
-    const answer = await this.#ask({ ask: 'enrol', signer: { ed25519: signer.publicKey, ...idParts }, first })
+    const asked = { ask: 'enrol', signer: { ed25519: signer.publicKey, ...idParts }, first: mark } as const
+    let answer = await this.#ask(asked)
+    if ('held' in answer && !sameMark(answer.held, mark) && mayReplace(answer.held))
+      answer = await this.#ask({ ask: 'amend', expected: answer.held, next: mark })
     if (!('held' in answer)) {
       const why = answer.verdict === 'full' ? 'holds as many marks as it may' : 'takes no new stores'
       throw new MarkError('EKEEPER', `${this.#link.name} ${why}`)
     }
     const { held } = answer
-    if (!sameMark(held, first))
+    if (!sameMark(held, mark))
       throw new MarkError('EROLLBACK', `${this.#link.name} holds ${describeMark(held)} of this store already`)
-    this.#confirmed = first
+    this.#confirmed = mark
+  }
+
+  /** What it holds, if it does. @throws MarkError EKEEPER */
+  async peek(): Promise<Mark | undefined> {
+    const answer = await this.#ask({ ask: 'read' })
+    return 'held' in answer ? answer.held : undefined
   }
 
   async close(): Promise<void> {

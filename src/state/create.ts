@@ -17,7 +17,7 @@ import { Journal } from './journal.ts'
 import { JournalKeys } from './journal-keys.ts'
 import { reach } from './keepers.ts'
 import { defaultScope, encodeScope, Scopes, scopePath } from './scopes.ts'
-import { type FirstRecord, newSigner } from './signer.ts'
+import { type FirstRecord, newSigner, type Signer } from './signer.ts'
 
 export type NewHome = {
   readonly home: string
@@ -49,12 +49,12 @@ async function create(world: World, wanted: NewHome): Promise<{ readonly anchor:
   const { disk, entropy } = world
   if (await homeExists(disk, wanted.home))
     throw new StateError('EINVAL', `a home stands at ${wanted.home} already`)
-  const { storeId, records, keys } = newSigner(entropy)
+  const { storeId, signer, records, keys } = newSigner(entropy)
   using _ = keys
   const anchorPath = join(wanted.anchorBase, hex(storeId))
   const unfinished = `${wanted.home}.${hex(entropy.bytes(4))}.new`
   try {
-    await createParts(world, wanted, { storeId, records, signing: keys, anchorPath, unfinished })
+    await createParts(world, wanted, { storeId, records, signer, signing: keys, anchorPath, unfinished })
   } catch (error) {
     await clearAway(disk, wanted.home, storeId, [unfinished, anchorPath]).catch(() => {}) // what went wrong first counts
     throw error
@@ -65,6 +65,7 @@ async function create(world: World, wanted: NewHome): Promise<{ readonly anchor:
 type Parts = {
   readonly storeId: Uint8Array
   readonly records: readonly FirstRecord[]
+  readonly signer: Signer
   readonly signing: IdentityKeys
   readonly anchorPath: string
   readonly unfinished: string
@@ -106,7 +107,7 @@ async function createParts(world: World, wanted: NewHome, parts: Parts): Promise
     await file.sync()
     await file.close()
     await disk.syncDirectory(unfinished)
-    await mark(world, wanted.config, anchor, parts.signing, markOf(storeId, group.after))
+    await mark(world, wanted.config, anchor, parts, markOf(storeId, group.after))
     await disk.rename(unfinished, wanted.home)
     await disk.syncDirectory(parentOf(wanted.home))
     scopes.dispose()
@@ -121,12 +122,12 @@ async function mark(
   world: World,
   config: Config,
   anchor: Anchor,
-  signing: IdentityKeys,
+  { signer, signing: keys }: Pick<Parts, 'signer' | 'signing'>,
   next: Mark,
 ): Promise<void> {
   if (config.keeper === 'none') return
   const first = firstMark(next.domain)
-  const outside = await reach(world, config, next.domain, signing)
+  const outside = await reach(world, config, { signer, keys, anchor: anchor.path })
   try {
     await outside?.enrol(first)
     const file = await openFileKeeper(world.disk, anchor, next.domain)

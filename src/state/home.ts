@@ -102,7 +102,7 @@ export async function openHome(
     const replayAgainst = (mark: Mark) => replay(disk, directory, keys, mark, () => {})
     const { keeper: elsewhere, change } = options
     const judging = { world, storeId, config, elsewhere, change, records, replayed, file, local }
-    const { held, settle } = await judgeKeepers({ ...judging, replayAgainst, closing })
+    const { held, settle } = await judgeKeepers({ ...judging, anchor: anchor.path, replayAgainst, closing })
 
     // What no returned sync and no mark vouches for is made durable anew, then marked; only then is it readable.
     const settled = Math.max(held.number, replayed.confirmed)
@@ -132,8 +132,9 @@ export async function openHome(
     const rekeyMark = () => file.rekey(markKeyOf(storeKeys, storeKeys.current))
     const rotating = { keys, storeKeys, rekeyMark }
     const parts = { config, storeId, committer, audit, journal, source, records, scopes, clock, entropy }
-    const changing = { world, keeper, file, closing }
-    const store = new Store({ ...parts, rotating, changing, log, budgets, release })
+    const changing = { world, keeper, file, anchor: anchor.path, closing }
+    const { openedAs } = keeper
+    const store = new Store({ ...parts, openedAs, rotating, changing, log, budgets, release })
     await store.finish(start)
     return store
   } catch (error) {

@@ -22,6 +22,8 @@ export type ChangeParts = {
   readonly config: Config
   readonly keeper: StoreKeeper
   readonly file: FileKeeper
+  /** The anchor's directory. */
+  readonly anchor: string
   readonly records: Records
   readonly closing: (() => Promise<void>)[]
   /** Makes an operation of a record of the store's own. */
@@ -50,7 +52,7 @@ export async function changeKeeper(
     throw new StateError('EINVAL', `the keeper of this store is ${keeperText(to)} already`)
   const { signer, keys } = await openSigner(records)
   parts.closing.push(async () => keys[Symbol.dispose]())
-  const next = await reach(world, to, storeId, keys)
+  const next = await reach(world, to, { signer, keys, anchor: parts.anchor })
   if (next !== undefined) parts.closing.push(() => next.close())
   const last = (await amendments(records)).at(-1)
   const path = amendmentPath((last?.number ?? 0) + 1)

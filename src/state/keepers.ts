@@ -19,7 +19,7 @@ import { StateError } from './error.ts'
 import type { World } from './home.ts'
 import type { Records } from './records.ts'
 import { inFlightMax, type Replayed } from './replay.ts'
-import { openSigner, storeIdOf } from './signer.ts'
+import { openSigner, type Signer, storeIdOf } from './signer.ts'
 
 /** Who keeps the mark of a store that is being opened, judged against its journal. */
 export type Standing = {
@@ -46,6 +46,8 @@ export type KeepersParts = {
   readonly records: Records
   readonly replayed: Replayed
   readonly file: FileKeeper
+  /** The anchor's directory. */
+  readonly anchor: string
   /** What the mark file holds. */
   readonly local: Mark
   /** Reads the journal anew, and refuses what is missing or damaged below that mark. */
@@ -78,13 +80,13 @@ export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
 }
 
 async function openOutside(parts: KeepersParts): Promise<OutsideKeeper | undefined> {
-  const { config, elsewhere, world, storeId: domain, records, closing } = parts
+  const { config, elsewhere, world, storeId, anchor, records, closing } = parts
   if (!isOutside(config.keeper) && elsewhere === undefined) return undefined
   const { signer, keys } = await openSigner(records)
   closing.push(async () => keys[Symbol.dispose]())
-  if (!equal(storeIdOf(signer), domain))
+  if (!equal(storeIdOf(signer), storeId))
     throw new StateError('EINTEGRITY', 'the signer of this store is not the one that its id names')
-  const keeper = await reachNamed(world, config, elsewhere, domain, keys)
+  const keeper = await reachNamed(world, config, elsewhere, { signer, keys, anchor })
   if (keeper !== undefined) closing.push(() => keeper.close())
   return keeper
 }
@@ -97,26 +99,35 @@ export async function reachNamed(
   world: World,
   config: Config,
   elsewhere: KeeperName | undefined,
-  domain: Uint8Array,
-  keys: IdentityKeys,
+  store: Reaching,
 ): Promise<OutsideKeeper | undefined> {
   if (elsewhere !== undefined && elsewhere.keeper !== config.keeper)
     throw new StateError('EINVAL', `the keeper of this home is ${config.keeper}, not ${elsewhere.keeper}`)
-  return reach(world, elsewhere ?? config, domain, keys)
+  return reach(world, elsewhere ?? config, store)
 }
 
-/** The keeper of that name for a store whose keys these are; nothing is asked of it yet. @throws StateError EINVAL */
+/** The store that a keeper outside is reached for: who signs for it, and the directory of its anchor. */
+export type Reaching = { readonly signer: Signer; readonly keys: IdentityKeys; readonly anchor: string }
+
+/** The keeper of that name for a store; nothing is asked of it yet. @throws StateError EINVAL */
 export async function reach(
   world: World,
   { keeper: kind, place = '' }: KeeperName,
-  domain: Uint8Array,
-  keys: IdentityKeys,
+  { signer, keys, anchor }: Reaching,
 ): Promise<OutsideKeeper | undefined> {
   if (!isOutside(kind)) return undefined
-  const signer = { publicKey: keys.publicKey('ed25519'), seed: keys.seed('ed25519') }
+  const { openKeeper = openOutsideKeeper, clock, entropy, disk } = world
   try {
-    const { openKeeper = openOutsideKeeper, clock } = world
-    return await openKeeper(kind, { place, domain, signer, clock })
+    return await openKeeper(kind, {
+      place,
+      domain: storeIdOf(signer),
+      signer: { publicKey: signer.ed25519, seed: keys.seed('ed25519') },
+      idParts: { mldsa87: signer.mldsa87, nonce: signer.nonce },
+      clock,
+      entropy,
+      disk,
+      anchor,
+    })
   } catch (error) {
     if (!(error instanceof PlaceError)) throw error
     throw new StateError('EINVAL', `keeper ${kind}:${place}: ${error.message}`, { cause: error })

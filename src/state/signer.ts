@@ -26,6 +26,7 @@ export type FirstRecord = { readonly path: string; readonly payload: Uint8Array;
 /** What a new store is named by and signs with. The keys are the caller's to wipe. */
 export function newSigner(entropy: Entropy): {
   readonly storeId: Uint8Array
+  readonly signer: Signer
   readonly keys: IdentityKeys
   readonly records: readonly FirstRecord[]
 } {
@@ -35,6 +36,7 @@ export function newSigner(entropy: Entropy): {
   const purpose = 'signer'
   return {
     storeId: storeIdOf(signer),
+    signer,
     keys,
     records: [
       { path: signerPath, payload: encodeSigner(signer), purpose },

@@ -33,6 +33,7 @@ import type { SegmentFiles } from './segment.ts'
 export type StoreParts = {
   readonly config: Config
   readonly storeId: Uint8Array
+  readonly openedAs: 'newest' | 'maybe older'
   readonly committer: Committer
   readonly audit: AuditTrail
   readonly journal: Journal
@@ -44,7 +45,7 @@ export type StoreParts = {
   readonly log: Log
   readonly budgets: Budgets
   readonly rotating: Pick<RotationParts, 'keys' | 'storeKeys' | 'rekeyMark'>
-  readonly changing: Pick<ChangeParts, 'world' | 'keeper' | 'file' | 'closing'>
+  readonly changing: Pick<ChangeParts, 'world' | 'keeper' | 'file' | 'anchor' | 'closing'>
   /** Releases what lies under the store: keeper, anchor and lock. */
   readonly release: () => Promise<void>
 }
@@ -103,6 +104,11 @@ export class Store {
 
   get config(): Config {
     return this.#parts.config
+  }
+
+  /** `maybe older`: it counts as a restore, since its keeper cannot tell that nothing newer was acknowledged. */
+  get openedAs(): 'newest' | 'maybe older' {
+    return this.#parts.openedAs
   }
 
   /** What the store takes up and how it fares. */

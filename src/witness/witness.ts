@@ -11,7 +11,7 @@ import {
   witnessKeyPath,
   witnessPath,
 } from '../keeper/witness-wire.ts'
-import { judgeAdvance } from '../mark/mark.ts'
+import { judgeAdvance, sameMark } from '../mark/mark.ts'
 import { StateError } from '../state/error.ts'
 import { storeIdOf } from '../state/signer.ts'
 import type { Store } from '../state/store.ts'
@@ -122,7 +122,13 @@ export class Witness {
     if (request.ask === 'enrol') return this.#enrol(request, known, client)
     if (known === undefined) return { verdict: 'unknown' }
     if (request.ask === 'read') return { verdict: 'held', held: known.mark }
-    const { expected, next } = request
+    const { ask, expected, next } = request
+    if (ask === 'amend' && sameMark(known.mark, expected) && !sameMark(known.mark, next)) {
+      await this.#keep({ ...known, mark: next })
+      const store = hex(request.domain)
+      this.#parts.log.event('witness/amended', { store, abandoned: expected.number, adopted: next.number })
+      return { verdict: 'advanced', held: next }
+    }
     switch (judgeAdvance(known.mark, expected, next)) {
       case 'refuse':
         this.#parts.log.event('witness/refused', {

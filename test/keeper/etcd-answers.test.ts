@@ -7,7 +7,7 @@ import { firstMark } from '../../src/keeper/anchor.ts'
 import { openOutsideKeeper } from '../../src/keeper/outside.ts'
 import { signMark } from '../../src/keeper/signed-mark.ts'
 import { realClock } from '../../src/node/clock.ts'
-import { markIs, markSigner, storeId, variantMark } from './support.ts'
+import { markIs, markSigner, storeId, unused, variantMark } from './support.ts'
 
 const signer = markSigner()
 const first = firstMark(storeId)
@@ -50,7 +50,7 @@ async function serving(
 }
 
 const open = (place: string, boundMs = 100) =>
-  openOutsideKeeper('etcd', { place, domain: storeId, signer, clock: realClock, boundMs })
+  openOutsideKeeper('etcd', { place, domain: storeId, signer, clock: realClock, boundMs, ...unused })
 
 test('an answer of etcd is read, and what is asked is a linearizable read', async t => {
   const { place, asked } = await serving(t, says(whole))

@@ -8,7 +8,7 @@ import { signMark } from '../../src/keeper/signed-mark.ts'
 import { realClock } from '../../src/node/clock.ts'
 import { contract, type Place } from './contract.ts'
 import { EtcdCluster, missingEtcd } from './etcd-cluster.ts'
-import { entropy, longScratch, markSigner } from './support.ts'
+import { entropy, longScratch, markSigner, unused } from './support.ts'
 import { startProxy, type Weather } from './tcp-proxy.ts'
 
 const boundMs = 1_000
@@ -30,7 +30,8 @@ async function setUp(t: TestContext): Promise<Place> {
   const place = proxies.map(({ port }) => `http://127.0.0.1:${port}`).join(',')
   const domain = entropy.bytes(32)
   const signer = markSigner()
-  const open = () => openOutsideKeeper('etcd', { place, domain, signer, clock: realClock, boundMs })
+  const open = () =>
+    openOutsideKeeper('etcd', { place, domain, signer, clock: realClock, boundMs, ...unused })
   const first = firstMark(domain)
   const keeper = await open()
   await keeper.enrol(first)

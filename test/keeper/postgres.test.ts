@@ -8,7 +8,7 @@ import { signMark } from '../../src/keeper/signed-mark.ts'
 import { realClock } from '../../src/node/clock.ts'
 import { contract, type Place } from './contract.ts'
 import { missingPostgres, PostgresServer } from './postgres-server.ts'
-import { entropy, longScratch, markSigner } from './support.ts'
+import { entropy, longScratch, markSigner, unused } from './support.ts'
 import { freePorts, startProxy, type Weather } from './tcp-proxy.ts'
 
 const boundMs = 750
@@ -29,7 +29,8 @@ async function setUp(t: TestContext): Promise<Place> {
   const place = `//keeper@127.0.0.1:${proxy.port}/postgres`
   const domain = entropy.bytes(32)
   const signer = markSigner()
-  const open = () => openOutsideKeeper('postgres', { place, domain, signer, clock: realClock, boundMs })
+  const open = () =>
+    openOutsideKeeper('postgres', { place, domain, signer, clock: realClock, boundMs, ...unused })
   const first = firstMark(domain)
   const keeper = await open()
   await keeper.enrol(first)

@@ -7,6 +7,7 @@ import { Secret } from '../../src/crypto/secret.ts'
 import { ed25519 } from '../../src/crypto/signature.ts'
 import type { MarkSigner } from '../../src/keeper/signed-mark.ts'
 import { type Mark, MarkError } from '../../src/mark/mark.ts'
+import { realDisk } from '../../src/node/disk.ts'
 import { openEntropy } from '../../src/node/entropy.ts'
 
 export const entropy = openEntropy()
@@ -63,4 +64,12 @@ export function longScratch(after: (done: () => void) => void): string {
   const path = fs.mkdtempSync(join(os.tmpdir(), 'pawl-keeper-'))
   after(() => fs.rmSync(path, { recursive: true, force: true }))
   return path
+}
+
+/** What keepers are given of a store and its place, and these do not look at. */
+export const unused = {
+  idParts: { mldsa87: new Uint8Array(2592), nonce: new Uint8Array(32) },
+  entropy,
+  disk: realDisk,
+  anchor: '/nowhere',
 }

@@ -89,5 +89,7 @@ test('each keeper says what it would catch', () => {
     none: { home: false, homeAndAnchor: false, machine: false, keeper: false },
     etcd: { home: true, homeAndAnchor: true, machine: true, keeper: true },
     postgres: { home: true, homeAndAnchor: true, machine: true, keeper: true },
+    tpm: { home: true, homeAndAnchor: true, machine: false, keeper: true },
+    witness: { home: true, homeAndAnchor: true, machine: true, keeper: true },
   })
 })

@@ -187,8 +187,8 @@ class Restore {
     const done = stands ? await this.#carryOn() : undefined
     if (done !== undefined) return done
     await refuseUnlessUnfinished(disk, newHome, this.#homeFile)
-    const { config, keys } = this.#contents
-    this.#outside = await reachNamed(this.#world, config, this.#options.keeper, this.#backup.storeId, keys)
+    const store = { ...this.#backup.header, ...this.#contents, anchor: this.#place.newAnchor }
+    this.#outside = await reachNamed(this.#world, store.config, this.#options.keeper, store)
     this.#closing.push(async () => this.#outside?.close())
     const abandoned = (await this.#outside?.peek()) ?? local
     if (stands || abandoned !== undefined) {
