@@ -17,7 +17,8 @@ export async function openTpmKeeper(parts: OutsideParts): Promise<TpmKeeper> {
   const place = parseTpmPlace(parts.place)
   const link = (ms: number) =>
     'device' in place ? openTpmDevice(place.device) : connectTpm(place.host, place.port, ms)
-  return new TpmKeeper(parts, link)
+  const { boundMs = parts.boundMs } = place
+  return new TpmKeeper({ ...parts, ...(boundMs && { boundMs }) }, link)
 }
 
 /** The file, and what is known of the counter. */

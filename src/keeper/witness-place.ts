@@ -1,5 +1,5 @@
 import { base64url, fromBase64url } from '../bytes/bytes.ts'
-import { isLoopback, PlaceError, tlsFiles } from './place-error.ts'
+import { boundMsIn, isLoopback, PlaceError, tlsFiles } from './place-error.ts'
 
 /** `key` is what the witness signs with: without it the first answer is believed, at init and never again. */
 export type WitnessPlace = {
@@ -7,9 +7,10 @@ export type WitnessPlace = {
   /** A PEM file: who signs its certificate, and nobody else; without it the authorities that Node knows. */
   readonly ca: string | undefined
   readonly key: Uint8Array | undefined
+  readonly boundMs: number | undefined
 }
 
-/** `URL?ca=FILE#KEY`. @throws PlaceError */
+/** `URL?ca=FILE&wait=SECONDS#KEY`. @throws PlaceError */
 export function parseWitnessPlace(place: string): WitnessPlace {
   const url = URL.canParse(place) ? new URL(place) : undefined
   if (url === undefined || (url.protocol !== 'https:' && url.protocol !== 'http:'))
@@ -18,12 +19,13 @@ export function parseWitnessPlace(place: string): WitnessPlace {
   if (url.protocol === 'http:' && !isLoopback(url.hostname))
     throw new PlaceError(`${url.host} is another machine: use https`)
   if (url.username !== '' || url.password !== '') throw new PlaceError('no name or password in a URL')
+  const boundMs = boundMsIn(url.searchParams)
   const { ca } = tlsFiles(url.searchParams, { ca: 'ca', cert: 'ca', key: 'ca' })
   if (url.protocol === 'http:' && ca !== undefined) throw new PlaceError('certificates go with https')
   const pin = url.hash.slice(1)
   url.hash = ''
   url.search = ''
-  return { url, ca, key: pin === '' ? undefined : keyIn(pin) }
+  return { url, ca, key: pin === '' ? undefined : keyIn(pin), boundMs }
 }
 
 export function pinnedPlace(place: string, key: Uint8Array): string {

@@ -39,16 +39,18 @@ export type WitnessLink = {
 export async function openWitnessKeeper(parts: OutsideParts): Promise<WitnessKeeper> {
   const place = parseWitnessPlace(parts.place)
   if (place.key === undefined) throw new PlaceError('name the key of the witness: URL#KEY')
-  return new WitnessKeeper(await linkTo(place), place.key, parts)
+  const { boundMs = parts.boundMs } = place
+  return new WitnessKeeper(await linkTo(place), place.key, { ...parts, ...(boundMs && { boundMs }) })
 }
 
 /**
  * The place with the key of who answers there, which is believed this once; a place that names its key stays as it is.
  * @throws PlaceError, DiskError, MarkError EKEEPER
  */
-export async function pinWitness(place: string, ms: number = remoteBoundMs): Promise<string> {
+export async function pinWitness(place: string): Promise<string> {
   const parsed = parseWitnessPlace(place)
-  if (parsed.key !== undefined) return place
+  const { key, boundMs: ms = remoteBoundMs } = parsed
+  if (key !== undefined) return place
   const { name, post, close } = await linkTo(parsed)
   try {
     const { status, body } = await away(() => post(witnessKeyPath, new Uint8Array(0), ms))

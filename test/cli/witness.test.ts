@@ -88,15 +88,25 @@ test('a writer goes on over a witness that is killed and started again, and noth
   try {
     await scene.home('w')
     const first = await serve(scene, 'w')
-    await init(scene, 'a', first.keeper)
+    await init(scene, 'a', first.keeper.replace('#', '?wait=3#'))
     await first.running.kill('SIGKILL')
     const putting = scene.run(['state', 'put', '--home', 'a', '/state/x', '-'], { input: 'over a gap' })
     const second = await serve(scene, 'w', `127.0.0.1:${first.port}`)
     const { code, stderr } = await putting
     assert.equal(code, 0, stderr)
     await second.running.kill('SIGKILL')
+    const begun = performance.now()
+    const away = await scene.run(['state', 'put', '--home', 'a', '/state/x', '-'], { input: 'nobody there' })
+    assert.equal(away.code, 20, away.stderr)
+    assert.match(away.stderr, /state\/EKEEPER/)
+    assert.ok(performance.now() - begun < 8_000)
     const third = await serve(scene, 'w', `127.0.0.1:${first.port}`)
     assert.equal(await scene.ok('state', 'get', '--home', 'a', '/state/x'), 'over a gap')
+    // A change of keeper, there and back: what it holds of a store that left is moved on when that returns.
+    await scene.ok('keeper', 'change', '--home', 'a', 'file')
+    await scene.ok('keeper', 'change', '--home', 'a', first.keeper)
+    await scene.run(['state', 'put', '--home', 'a', '/state/y', '-'], { input: 'y' })
+    assert.match(await scene.ok('doctor', '--home', 'a'), /^ok\s+keeper\s+witness:/m)
     assert.equal((await third.running.kill('SIGTERM')).code, 0)
     assert.match(await scene.ok('state', 'fsck', '--home', 'w'), /clean/)
   } finally {

@@ -524,10 +524,20 @@ test('an allowance is spent one by one, refills with the clock, and its debt is 
 })
 
 test('a place is a device, or an address of this machine', () => {
-  assert.deepEqual(parseTpmPlace('/dev/tpmrm0'), { device: '/dev/tpmrm0' })
-  assert.deepEqual(parseTpmPlace('127.0.0.1:2321'), { host: '127.0.0.1', port: 2321 })
-  assert.deepEqual(parseTpmPlace('[::1]:2321'), { host: '::1', port: 2321 })
-  for (const wrong of ['', 'tpm0', '127.0.0.1', '127.0.0.1:0', '127.0.0.1:65536', '192.0.2.1:2321', 'a/b:1'])
+  assert.deepEqual(parseTpmPlace('/dev/tpmrm0'), { device: '/dev/tpmrm0', boundMs: undefined })
+  assert.deepEqual(parseTpmPlace('127.0.0.1:2321?wait=3'), { host: '127.0.0.1', port: 2321, boundMs: 3_000 })
+  assert.deepEqual(parseTpmPlace('[::1]:2321'), { host: '::1', port: 2321, boundMs: undefined })
+  for (const wrong of [
+    '',
+    'tpm0',
+    '127.0.0.1',
+    '127.0.0.1:0',
+    '127.0.0.1:65536',
+    '192.0.2.1:2321',
+    'a/b:1',
+    '/dev/tpm0?ca=/x',
+    '/dev/tpm0?wait=0',
+  ])
     assert.throws(() => parseTpmPlace(wrong), PlaceError, wrong)
 })
 
