@@ -3,15 +3,17 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { equal } from '../../src/bytes/bytes.ts'
+import type { Disk } from '../../src/host/disk.ts'
 import { WireError } from '../../src/host/wire.ts'
 import type { Post } from '../../src/keeper/witness.ts'
 import { decodeAnswer } from '../../src/keeper/witness-wire.ts'
 import { sameMark } from '../../src/mark/mark.ts'
+import { realDisk } from '../../src/node/disk.ts'
 import { Allowance } from '../../src/witness/allowance.ts'
 import { decodeHeld, encodeHeld, heldPath } from '../../src/witness/held-mark.ts'
 import { markIs } from '../keeper/support.ts'
 import { coded } from '../state/support.ts'
-import { client, none, openWitness, path, scratch, witnessHome } from './support.ts'
+import { client, none, openWitness, path, scratch, witnessHome, world } from './support.ts'
 
 test('a witness holds what it said yes to, also for whoever opens its home next', async t => {
   const { home } = await witnessHome(scratch(t))
@@ -193,6 +195,50 @@ test('what is not answered is asked again; what is never answered is EKEEPER, wi
   await assert.rejects(away.advance(store.mark(1), store.mark(2)), markIs('EKEEPER', 'away'))
   await assert.rejects(away.read(), markIs('EKEEPER', 'away'))
   assert.ok(performance.now() - begun < 2_000)
+})
+
+test('nothing is answered before it is durable in its own home, state and mark', async t => {
+  const { home } = await witnessHome(scratch(t))
+  let held: Promise<void> | undefined
+  let writes = 0
+  const disk: Disk = {
+    ...realDisk,
+    async open(path, options) {
+      const file = await realDisk.open(path, options)
+      const write = async (bytes: Uint8Array, at: number): Promise<void> => {
+        if (held !== undefined) writes++
+        await held
+        return file.write(bytes, at)
+      }
+      return {
+        read: (into, at) => file.read(into, at),
+        write,
+        truncate: length => file.truncate(length),
+        sync: () => file.sync(),
+        stat: () => file.stat(),
+        close: () => file.close(),
+      }
+    },
+  }
+  const opened = await openWitness(home, { world: { ...world, disk } })
+  t.after(() => opened.close())
+  const store = client()
+  const keeper = store.keeper(opened.key, opened.post, 60_000)
+  await keeper.enrol(store.mark(0))
+  const gate = Promise.withResolvers<void>()
+  held = gate.promise
+  let answered = false
+  const advancing = keeper.advance(store.mark(0), store.mark(1)).then(() => {
+    answered = true
+  })
+  while (writes === 0) await new Promise(resolve => setTimeout(resolve, 5))
+  await new Promise(resolve => setTimeout(resolve, 50))
+  assert.ok(!answered, 'its write hangs')
+  const asked = keeper.read() // nor is anybody told of it meanwhile
+  gate.resolve()
+  held = undefined
+  await advancing
+  assert.ok(sameMark(await asked, store.mark(1)))
 })
 
 test('two copies of one store: the first to commit wins, the other is refused at its first group', async t => {
