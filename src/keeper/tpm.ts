@@ -45,8 +45,6 @@ export class TpmKeeper implements OutsideKeeper {
   #openedAs: 'newest' | 'maybe older' | undefined
   #turn: Promise<unknown> = Promise.resolve()
   #cancelTimer: (() => void) | undefined
-  /** After which nothing is done any more. */
-  #refused: MarkError | undefined
   #isClosed = false
 
   constructor(parts: OutsideParts, link: (ms: number) => Promise<TpmLink>) {
@@ -144,7 +142,7 @@ export class TpmKeeper implements OutsideKeeper {
       this.#cancelTimer?.()
       const kept = this.#kept
       try {
-        const mayPin = this.#refused === undefined && kept?.pending === undefined
+        const mayPin = kept?.pending === undefined
         if (mayPin && kept?.held.isTight === false)
           await this.#pin(kept, kept.held.mark, true).catch(() => undefined)
       } finally {
@@ -157,7 +155,6 @@ export class TpmKeeper implements OutsideKeeper {
 
   /** The table of docs/spec/keepers-tpm.md, section 4, once. */
   async #open(): Promise<Kept> {
-    if (this.#refused !== undefined) throw this.#refused
     if (this.#kept !== undefined) return this.#kept
     const { disk, anchor, domain, clock } = this.#parts
     const opened = await TpmFile.open(disk, join(anchor, tpmFileName), this.#fileKey, domain)
@@ -236,12 +233,8 @@ export class TpmKeeper implements OutsideKeeper {
   #refuseUnlessJumped(held: Pinned, shown: Shown): void {
     const verdict = judgePin(held, shown)
     if (verdict === 'jumped') return
-    this.#refused = this.#wentBack(
-      shown.counter < held.pin ? 'the keeper went back' : 'the anchor went back',
-      held,
-      shown,
-    )
-    throw this.#refused
+    const who = shown.counter < held.pin ? 'keeper' : 'anchor'
+    throw this.#wentBack(`the ${who} went back`, held, shown)
   }
 
   #wentBack(verdict: string, { pin, mark }: Pinned, { counter }: Shown): MarkError {

@@ -16,7 +16,15 @@ import { realDisk } from '../../src/node/disk.ts'
 import { connectTpm, openTpmDevice, type TpmLink } from '../../src/node/tpm-link.ts'
 import { entropy, markIs, scratch, storeId, variantMark } from './support.ts'
 import { Swtpm, swtpmMissing } from './swtpm.ts'
-import { codeOf, counterOf, incrementCode, pinIn, type TpmOptions, tpmKeeper } from './tpm-support.ts'
+import {
+  codeOf,
+  counterOf,
+  incrementCode,
+  type Mishap,
+  pinIn,
+  type TpmOptions,
+  tpmKeeper,
+} from './tpm-support.ts'
 
 const first = firstMark(storeId)
 const at = (number: number, variant = 0): Mark => (number === 0 ? first : variantMark(number, variant))
@@ -137,6 +145,56 @@ suite('keeper tpm', { skip: swtpmMissing !== undefined && `NOT RUN: ${swtpmMissi
       'nor when opened anew',
     )
     await through(one, 2, 3)
+  })
+
+  test('two that pin at one moment: one of them has it, and the other leaves nothing that would open', async t => {
+    const { tpm, anchor, keeper } = await bench(t)
+    const one = await keeper()
+    await through(one, 0, 1)
+    const copied = join(scratch(t), 'anchor')
+    fs.cpSync(anchor, copied, { recursive: true })
+    let links = 0
+    const link = async (ms: number): Promise<TpmLink> => {
+      // To open; to look before the file is written; and then the other one is quicker.
+      if (++links === 3) await through(one, 1, 2)
+      return connectTpm('127.0.0.1', tpm.port, ms)
+    }
+    const other = await keeper({ anchor: copied, link })
+    await other.read()
+    await assert.rejects(other.advance(at(1), at(2, 1)), markIs('EROLLBACK', 'the anchor went back'))
+    assert.equal(links, 3)
+    await other.close()
+    await assert.rejects((await keeper({ anchor: copied })).read(), markIs('EROLLBACK'))
+    await through(one, 2, 3)
+  })
+
+  test('what was never acknowledged does not come back in place of what was', async t => {
+    const { keeper, opened } = await bench(t)
+    const mishaps: Mishap[] = Array(100).fill('request lost')
+    const one = await keeper({ mishaps, boundMs: 200 })
+    await assert.rejects(one.advance(first, at(5)), markIs('EKEEPER'))
+    mishaps.length = 0
+    await one.advance(first, at(2))
+    await one.close()
+    assert.ok(sameMark((await opened()).mark, at(2)))
+  })
+
+  test('with its allowance overdrawn it is loose for 30 s at most', async t => {
+    const { anchor, keeper } = await bench(t)
+    const isTight = () => pinIn(fs.readFileSync(join(anchor, 'tpm'))).tight
+    await through(await keeper({ clock: new Hands() }), 0, 20)
+    const hands = new Hands()
+    const two = await keeper({ clock: hands })
+    await two.read()
+    assert.ok(isTight())
+    await through(two, 20, 21)
+    assert.ok(!isTight())
+    hands.move(29_000)
+    await through(two, 21, 22)
+    assert.ok(!isTight())
+    hands.move(2_000)
+    await through(two, 22, 23)
+    assert.ok(isTight())
   })
 
   test('a TPM put back is told apart from an anchor put back', async t => {
@@ -299,8 +357,8 @@ suite('keeper tpm', { skip: swtpmMissing !== undefined && `NOT RUN: ${swtpmMissi
     await through(one, 20, 22)
     const newest = copy()
     older()
-    const found = await opened()
-    assert.deepEqual([found.mark.number, found.as], [20, 'maybe older'])
+    const found = await keeper()
+    assert.deepEqual([(await found.read()).number, found.openedAs], [20, 'maybe older'])
     newest() // of two under one pin the first to open is the one
     await assert.rejects(opened(), markIs('EROLLBACK', 'the anchor went back'))
   })

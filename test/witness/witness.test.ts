@@ -235,9 +235,12 @@ test('nothing is answered before it is durable in its own home, state and mark',
   await new Promise(resolve => setTimeout(resolve, 50))
   assert.ok(!answered, 'its write hangs')
   const asked = keeper.read() // nor is anybody told of it meanwhile
+  const copy = store.keeper(opened.key, opened.post)
+  const losing = assert.rejects(copy.advance(store.mark(0), store.mark(1, 'copy')), markIs('EROLLBACK'))
+  await new Promise(resolve => setTimeout(resolve, 50))
   gate.resolve()
   held = undefined
-  await advancing
+  await Promise.all([advancing, losing])
   assert.ok(sameMark(await asked, store.mark(1)))
 })
 
