@@ -168,10 +168,11 @@ export class TpmKeeper implements OutsideKeeper {
       const verdict = judgePin(held, shown)
       const isNewest = held.isTight && (verdict === 'go on' || verdict === 'increment is missing')
       if (verdict === 'increment is missing') await this.#settle(kept, held)
-      else if (verdict === 'jumped') await this.#pin(kept, held.mark, true)
-      else if (verdict !== 'go on') throw this.#wentBack(verdict, held, shown)
-      if (!kept.held.isTight) await this.#pin(kept, kept.held.mark, true)
+      else if (verdict !== 'go on' && verdict !== 'jumped') throw this.#wentBack(verdict, held, shown)
+      // What else the last pin would let in is kept out; loose, so that it is told again if nobody hears of it now.
+      if (!isNewest) await this.#pin(kept, kept.held.mark, false)
       this.#kept = kept
+      this.#arm(kept)
       this.#openedAs = isNewest ? 'newest' : 'maybe older'
       return kept
     } catch (error) {
@@ -250,8 +251,10 @@ export class TpmKeeper implements OutsideKeeper {
     const wait = (allowance.tightAt - this.#left(kept)) * allowance.msEach
     this.#cancelTimer = this.#parts.clock.after(ms ?? Math.max(1, wait), () => {
       void this.#inTurn(async () => {
-        if (this.#isClosed || kept.held.isTight || kept.pending !== undefined) return
-        if (this.#left(kept) >= allowance.tightAt) await this.#pin(kept, kept.held.mark, true)
+        if (this.#isClosed) return
+        if (kept.pending !== undefined) await this.#confirm(kept)
+        if (!kept.held.isTight && this.#left(kept) >= allowance.tightAt)
+          await this.#pin(kept, kept.held.mark, true)
         this.#arm(kept)
       }).catch(() => this.#arm(kept, pauseMs)) // the next advance says what is wrong
     })
