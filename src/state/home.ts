@@ -133,8 +133,7 @@ export async function openHome(
     const rotating = { keys, storeKeys, rekeyMark }
     const parts = { config, storeId, committer, audit, journal, source, records, scopes, clock, entropy }
     const changing = { world, keeper, file, anchor: anchor.path, closing }
-    const { openedAs } = keeper
-    const store = new Store({ ...parts, openedAs, rotating, changing, log, budgets, release })
+    const store = new Store({ ...parts, rotating, changing, log, budgets, release })
     await store.finish(start)
     return store
   } catch (error) {

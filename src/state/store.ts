@@ -33,7 +33,6 @@ import type { SegmentFiles } from './segment.ts'
 export type StoreParts = {
   readonly config: Config
   readonly storeId: Uint8Array
-  readonly openedAs: 'newest' | 'maybe older'
   readonly committer: Committer
   readonly audit: AuditTrail
   readonly journal: Journal
@@ -52,6 +51,7 @@ export type StoreParts = {
 
 /** An open state store: what its records are, who may no longer be put to, and what it gives up by itself. */
 export class Store {
+  readonly openedAs: 'newest' | 'maybe older' // its keeper cannot tell: it counts as a restore
   readonly #parts: StoreParts
   readonly #compaction: Compaction
   readonly #admission: Admission
@@ -63,6 +63,7 @@ export class Store {
 
   constructor(parts: StoreParts) {
     this.#parts = parts
+    this.openedAs = parts.changing.keeper.openedAs
     const { journal, records, source, scopes, entropy } = parts
     parts.audit.attach({
       commit: changes => this.#commitOwn(changes),
@@ -104,11 +105,6 @@ export class Store {
 
   get config(): Config {
     return this.#parts.config
-  }
-
-  /** `maybe older`: it counts as a restore, since its keeper cannot tell that nothing newer was acknowledged. */
-  get openedAs(): 'newest' | 'maybe older' {
-    return this.#parts.openedAs
   }
 
   /** What the store takes up and how it fares. */

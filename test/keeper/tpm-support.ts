@@ -28,7 +28,7 @@ export function codeOf(command: Uint8Array): number {
 }
 
 export async function tpmKeeper(anchor: string, port: number, options: TpmOptions = {}): Promise<TpmKeeper> {
-  const { boundMs = 1_000, mishaps = [], clock = realClock, domain = storeId } = options
+  const { boundMs = 5_000, mishaps = [], clock = realClock, domain = storeId } = options
   const seed = new Secret(new Uint8Array(32).fill(options.seed ?? 7))
   const link = options.link ?? ((ms: number) => connectTpm('127.0.0.1', port, ms))
   const unreliable = async (ms: number): Promise<TpmLink> => {

@@ -486,7 +486,7 @@ suite('keeper tpm', { skip: swtpmMissing !== undefined && `NOT RUN: ${swtpmMissi
       const one = await keeper({ link: says(Array(1_000).fill(rc)), boundMs: 300 })
       const begun = performance.now()
       await assert.rejects(one.advance(at(number), at(number + 1)), markIs('EKEEPER', words))
-      assert.ok(performance.now() - begun < 1_500)
+      assert.ok(performance.now() - begun < 5_000)
     }
     const broken = await keeper({ link: says([0x101]) })
     await assert.rejects(broken.advance(at(number), at(number + 1)), markIs('EKEEPER', 'TPM_RC_FAILURE'))
