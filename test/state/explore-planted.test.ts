@@ -15,9 +15,11 @@ for (const { name, broken, edits = [] } of bugs)
     caught++
   })
 
-test('what finds them finds nothing in the store as it is', async () => {
-  const jobs = bugs.map(({ name }) => ({ kind: 'bug', name, isPlanted: false }) as const)
-  await runJobs(jobs, {
-    onReport: ({ found }, job) => assert.equal(found, undefined, JSON.stringify([job, found])),
+// As long again as finding them.
+if (process.env.SLOW === '1')
+  test('what finds them finds nothing in the store as it is', async () => {
+    const jobs = bugs.map(({ name }) => ({ kind: 'bug', name, isPlanted: false }) as const)
+    await runJobs(jobs, {
+      onReport: ({ found }, job) => assert.equal(found, undefined, JSON.stringify([job, found])),
+    })
   })
-})

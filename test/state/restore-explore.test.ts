@@ -271,7 +271,7 @@ slowly('planted: the new store key is not synced', () =>
   ),
 )
 
-test('planted: what says that a home is unfinished is not synced', () =>
+slowly('planted: what says that a home is unfinished is not synced', () =>
   mustFind('missing sync', disk =>
     over(disk, {
       async open(path, options) {
@@ -279,7 +279,8 @@ test('planted: what says that a home is unfinished is not synced', () =>
         return path.endsWith('/restoring.cbor') ? { ...methodsOf(file), sync: nothing } : file
       },
     }),
-  ))
+  ),
+)
 
 slowly('planted: what says that a home is unfinished goes away before the rest of it has', () =>
   mustFind(
