@@ -113,6 +113,8 @@ export type FaultOptions = {
   readonly deadline?: number
   /** What the image is from: a process that died in a history of which so much was acknowledged. */
   readonly begun?: Candidate
+  /** The key that is to be gone once it was destroyed; else what lies in its slot in the image. */
+  readonly secret?: Buffer
 }
 
 export type FaultReport = {
@@ -155,7 +157,7 @@ class FaultDrill {
     this.#history = history
     this.#image = image
     this.#options = options
-    this.#secret = doomedSecret(image)
+    this.#secret = options.secret ?? doomedSecret(image)
     this.#entropy = new SeededEntropy(1000 + (options.seed ?? 0))
   }
 
@@ -412,13 +414,20 @@ export async function exploreRecoveryFaults(
   const store = await openHome(world(disk, new SeededEntropy(2000 + (options.seed ?? 0))), home)
   for (const step of history) await perform(store, step, acks)
   disk.observe(undefined)
+  const secret = doomedSecret(image)
   const total = { calls: 0, injected: 0, opens: 0, refused: 0, isComplete: true }
   // In an order of the seed: a budget leaves out others each time.
   const random = new Random(options.seed ?? 0)
   const states = [...left.values()].map(state => ({ ...state, key: random.word() }))
   for (const [n, state] of states.sort((a, b) => a.key - b.key).entries()) {
     const begun = { models: modelsOf(history), acks: state.acks }
-    const report = await exploreFaults([], state.image, { ...options, begun, seed: n, lastStepOnly: false })
+    const report = await exploreFaults([], state.image, {
+      ...options,
+      begun,
+      secret,
+      seed: n,
+      lastStepOnly: false,
+    })
     for (const key of ['calls', 'injected', 'opens', 'refused'] as const) total[key] += report[key]
     total.isComplete &&= report.isComplete
   }

@@ -71,6 +71,7 @@ async function exploreRotation(
     // writeback allows little beyond the other.
     profiles: slow ? ['writeback', 'no-psow'] : ['no-psow'],
     depth,
+    ...(depth > 1 && { budget: { ms: 120_000 } }),
     acks: () => ({ a: 0, rotated: false }),
     async run(disk, acks) {
       const store = await openHome(world(plant(disk)), home)
@@ -116,7 +117,7 @@ async function exploreRotation(
 
 async function exploreAll(what: Rotated, options: Parameters<typeof exploreRotation>[1] = {}): Promise<void> {
   const explored = await exploreRotation(what, options)
-  assert.ok(explored.complete)
+  assert.ok(explored.complete || (options.depth ?? 1) > 1)
   assert.ok(explored.points > 20 && explored.checks > 20, `${explored.points}, ${explored.checks}`)
   for (const key of ['points', 'images', 'distinct', 'checks'] as const) total[key] += explored[key]
 }
