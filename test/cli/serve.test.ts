@@ -316,7 +316,7 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
   })
 
   test('progress is there, on a terminal and as JSON', async t => {
-    writeFileSync(scene.path('many'), linesOf('many', 60_000))
+    writeFileSync(scene.path('many'), linesOf('many', 250_000))
     const { code, stdout } = await both.send('alice', 'many', '--json')
     assert.equal(code, 0)
     const shown = stdout
@@ -329,7 +329,7 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
       stdout,
     )
     if (!existsSync('/usr/bin/script')) return t.skip('needs script(1)')
-    writeFileSync(scene.path('more'), linesOf('more', 30_000))
+    writeFileSync(scene.path('more'), linesOf('more', 120_000))
     const words = ['send', '--to', both.port('bob'), '--peer', 'bob', '--home', 'alice', 'more']
     const drawn = await scene.run(words, { terminal: true })
     assert.equal(drawn.code, 0)
