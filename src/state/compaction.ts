@@ -1,6 +1,6 @@
 import type { Secret } from '../crypto/secret.ts'
 import { openRecords, type Put, type ScopeTag } from './block.ts'
-import { stateError } from './error.ts'
+import { StateError, stateError } from './error.ts'
 import type { Journal } from './journal.ts'
 import { limits } from './limits.ts'
 import type { Records } from './records.ts'
@@ -99,12 +99,22 @@ export class Compaction {
     }
   }
 
-  /** On a full disk: gives up segments until the reserve is whole again, or all were looked at. Whether it is. */
-  makeSpace(): Promise<boolean> {
-    this.#makingSpace ??= this.#makeSpace().finally(() => {
-      this.#makingSpace = undefined
-    })
-    return this.#makingSpace
+  /**
+   * Commits; on a full disk gives up segments besides. Who frees space waits for that and is tried again, more than once
+   * since a run of compaction may take the room first: it is what the reserve is for.
+   * @throws StateError ENOSPC, and what `commit` throws
+   */
+  async withRoom(commit: () => Promise<number>, isFreeing: boolean, tries = 4): Promise<number> {
+    try {
+      return await commit()
+    } catch (error) {
+      if (!(error instanceof StateError && error.code === 'ENOSPC')) throw error
+      this.#makingSpace ??= this.#makeSpace().finally(() => {
+        this.#makingSpace = undefined
+      })
+      if (!isFreeing || tries === 0 || !(await this.#makingSpace)) throw error
+      return this.withRoom(commit, isFreeing, tries - 1)
+    }
   }
 
   /** Returns when nothing is under way any more. */
@@ -114,20 +124,21 @@ export class Compaction {
     await this.#run
   }
 
+  /** Gives up segments until the reserve is whole again, or all were looked at. Whether it is. */
   async #makeSpace(): Promise<boolean> {
     const { journal, records, roll } = this.#parts
-    if (journal.bytes < 1.25 * records.liveBytes + 4 * limits.growBytes) return false
     await this.#run
     try {
-      if (journal.oldest === undefined) await roll()
-      const last = this.#newest
-      for (let isWhole = false; !isWhole; isWhole = await journal.refill()) {
-        const oldest = journal.oldest?.number ?? last
-        if (oldest >= last || this.#stopped) return false
-        await this.#while(() => journal.oldest?.number === oldest)
-        if (this.#failure !== undefined) return false
+      if (journal.bytes >= 1.25 * records.liveBytes + 4 * limits.growBytes) {
+        if (journal.oldest === undefined) await roll()
+        for (const last = this.#newest; (journal.oldest?.number ?? last) < last; ) {
+          const oldest = journal.oldest?.number
+          await this.#while(() => journal.oldest?.number === oldest)
+          if (this.#stopped || this.#failure !== undefined) return false
+          if (await journal.refill()) return true
+        }
       }
-      return true
+      return await journal.refill() // room may have come from elsewhere meanwhile
     } catch {
       return false // the caller is told what it met itself
     }

@@ -181,14 +181,11 @@ export class Journal {
     })
   }
 
-  /** Whether a group of `bytes` has its place already. Only what frees space may do without the whole reserve. */
+  /** Whether a group of `bytes` has its place already, and the reserve is as long as those who use so much need it. */
   fits(bytes: number, use: ReserveUse): boolean {
     const room = !this.#leaving && this.#newest.length + bytes <= this.#length
-    return (
-      room &&
-      this.#aheadFailure === undefined &&
-      (use !== 'nothing' || this.#reserve.length >= this.#reserveWanted(0))
-    )
+    const wanted = use === 'nothing' ? this.#reserveWanted(0) : this.#reserveKept(use)
+    return room && this.#aheadFailure === undefined && this.#reserve.length >= wanted
   }
 
   /**
@@ -201,7 +198,9 @@ export class Journal {
     await this.#ahead
     if (this.#aheadFailure !== undefined) throw this.#aheadFailure
     // Ahead, so that it is not lengthened with every group.
-    if (use === 'nothing') await this.#reserve.ensure(this.#reserveWanted(bytes + limits.growBytes))
+    // And what compaction frees for the segment that comes next is taken by nobody else before.
+    const wanted = use === 'nothing' ? this.#reserveWanted(bytes + limits.growBytes) : this.#reserveKept(use)
+    await this.#reserve.ensure(wanted)
     await this.#withReserve(bytes, use, () => this.#makeRoom(bytes, before))
   }
 
@@ -232,8 +231,7 @@ export class Journal {
       const full = error instanceof DiskError && error.code === 'full'
       if (!full || use === 'nothing') throw error
       const wanted = bytes + 2 * limits.growBytes
-      const kept = use === 'all' ? 0 : this.#reserveWanted(0) - 2 * limits.growBytes
-      if (!(await this.#reserve.give(wanted, kept))) throw error
+      if (!(await this.#reserve.give(wanted, this.#reserveKept(use)))) throw error
       await act()
     }
   }
@@ -375,6 +373,11 @@ export class Journal {
     if (this.#segments.length === 1 && this.#newest.length < 0.75 * limits.growBytes) return 0
     const longest = Math.max(this.#longestOlder, this.#newest.length + more)
     return Math.ceil(longest * 1.25) + 3 * limits.growBytes
+  }
+
+  /** What is left of it to compaction by those that free space. */
+  #reserveKept(use: ReserveUse): number {
+    return use === 'all' ? 0 : Math.max(0, this.#reserveWanted(0) - 2 * limits.growBytes)
   }
 
   async #trim(): Promise<void> {

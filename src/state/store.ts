@@ -180,13 +180,7 @@ export class Store {
       const deadlineMs = this.#left(options.deadlineMs, begun)
       return this.#parts.committer.submit({ operations, bytes, use, audit, committed, deadlineMs })
     }
-    const generation = await submit().catch(async error => {
-      if (!(error instanceof StateError && error.code === 'ENOSPC')) throw error
-      const makingSpace = this.#compaction.makeSpace()
-      // Who deletes is what the reserve is for: it waits until there is room.
-      if (use === 'nothing' || !(await makingSpace)) throw error
-      return submit()
-    })
+    const generation = await this.#compaction.withRoom(submit, use !== 'nothing')
     this.#compaction.ifWorthwhile()
     this.#parts.audit.tidy()
     return generation

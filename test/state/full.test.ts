@@ -138,6 +138,48 @@ test('the reserve may be gone, long or anything: it is never read', async t => {
   assert.ok(segmentFiles(home).length > 1)
 })
 
+test('room that comes to a full disk without a reserve is for compaction first: so all can be deleted', async t => {
+  small(t)
+  const { home } = await freshHome(t)
+  const capacity = { bytes: 1024 * 1024 }
+  let count = 0
+  await withStore(home, async store => (count = await fill(store, 1500)), { disk: bounded(home, capacity) })
+  fs.rmSync(join(home, 'segments', 'reserve'))
+  capacity.bytes = taken(home) + limits.segmentBytesMax * 1.25 + 2 * limits.growBytes
+  await withStore(
+    home,
+    async store => {
+      for (let i = 0; i < count; i++) await store.delete(`/state/${i}`)
+      await store.compact()
+      assert.ok((await fill(store, 1500)) > 100)
+    },
+    { disk: bounded(home, capacity) },
+  )
+})
+
+test('on a full disk that answers now and then late, deletes still go on beside compaction', async t => {
+  small(t)
+  const { home } = await freshHome(t)
+  const full = bounded(home, { bytes: 1024 * 1024 })
+  const late = (value: number) => new Promise(resolve => setTimeout(resolve, value))
+  let calls = 0
+  const disk = meddled(async (_, proceed) => {
+    if (++calls % 17 === 0) await late(calls % 5)
+    await proceed()
+    if (calls % 23 === 0) await late(calls % 7)
+  }, full)
+  await withStore(
+    home,
+    async store => {
+      const count = await fill(store, 1500)
+      for (let i = 0; i < count; i++) await store.delete(`/state/${i}`)
+      await store.compact()
+      assert.ok(taken(home) < 512 * 1024, `${taken(home)}`)
+    },
+    { disk },
+  )
+})
+
 test('planted: without the reserve a full disk stays full', async t => {
   small(t)
   t.mock.method(Reserve.prototype, 'ensure', async () => {})
