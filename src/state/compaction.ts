@@ -34,6 +34,9 @@ export type CompactionParts = {
 /** A batch waits for one step, and for one more for each so many bytes of it. */
 const paceBytes = 64 * 1024
 
+/** So often what frees space is tried again on a full disk. */
+const triesMax = 4
+
 /**
  * Gives up the oldest segments, a bounded step at a time: docs/spec/journal.md, "Compaction". Nothing is remembered
  * on disk but what the journal says, so that it may be left at any point.
@@ -72,7 +75,7 @@ export class Compaction {
   async upTo(segment: number): Promise<boolean> {
     await this.#run
     if (this.#newest <= segment) await this.#parts.roll()
-    const isLeft = () => (this.#parts.journal.segments[0]?.number ?? 0) <= segment
+    const isLeft = () => this.#oldest <= segment
     while (isLeft() && !this.#stopped) {
       await this.#while(isLeft)
       if (this.#failure !== undefined) throw this.#failure
@@ -100,20 +103,24 @@ export class Compaction {
   }
 
   /**
-   * Commits; on a full disk gives up segments besides. Who frees space waits for that and is tried again, more than once
-   * since a run of compaction may take the room first: it is what the reserve is for.
+   * Commits; on a full disk gives up segments besides. Who frees space waits for that and is tried again: it is what the
+   * reserve is for.
    * @throws StateError ENOSPC, and what `commit` throws
    */
-  async withRoom(commit: () => Promise<number>, isFreeing: boolean, tries = 4): Promise<number> {
-    try {
-      return await commit()
-    } catch (error) {
-      if (!(error instanceof StateError && error.code === 'ENOSPC')) throw error
-      this.#makingSpace ??= this.#makeSpace().finally(() => {
-        this.#makingSpace = undefined
-      })
-      if (!isFreeing || tries === 0 || !(await this.#makingSpace)) throw error
-      return this.withRoom(commit, isFreeing, tries - 1)
+  async withRoom(commit: () => Promise<number>, isFreeing: boolean): Promise<number> {
+    for (let tries = 0; ; tries++) {
+      const oldest = this.#oldest
+      try {
+        return await commit()
+      } catch (error) {
+        if (!(error instanceof StateError && error.code === 'ENOSPC')) throw error
+        this.#makingSpace ??= this.#makeSpace().finally(() => {
+          this.#makingSpace = undefined
+        })
+        if (!isFreeing || tries === triesMax) throw error
+        // A run that was under way may have made the room, and also be the one that took it.
+        if (!(await this.#makingSpace) && this.#oldest === oldest) throw error
+      }
     }
   }
 
@@ -129,16 +136,15 @@ export class Compaction {
     const { journal, records, roll } = this.#parts
     await this.#run
     try {
-      if (journal.bytes >= 1.25 * records.liveBytes + 4 * limits.growBytes) {
-        if (journal.oldest === undefined) await roll()
-        for (const last = this.#newest; (journal.oldest?.number ?? last) < last; ) {
-          const oldest = journal.oldest?.number
-          await this.#while(() => journal.oldest?.number === oldest)
-          if (this.#stopped || this.#failure !== undefined) return false
-          if (await journal.refill()) return true
-        }
+      if (journal.bytes < 1.25 * records.liveBytes + 4 * limits.growBytes) return false
+      if (journal.oldest === undefined) await roll()
+      for (const last = this.#newest; this.#oldest < last; ) {
+        const oldest = this.#oldest
+        await this.#while(() => this.#oldest === oldest)
+        if (this.#stopped || this.#failure !== undefined) return false
+        if (await journal.refill()) return true
       }
-      return await journal.refill() // room may have come from elsewhere meanwhile
+      return false
     } catch {
       return false // the caller is told what it met itself
     }
@@ -169,6 +175,10 @@ export class Compaction {
   #isOver(times: number): boolean {
     const { journal, records } = this.#parts
     return journal.bytes > times * (records.liveBytes + limits.segmentBytesMax)
+  }
+
+  get #oldest(): number {
+    return this.#parts.journal.segments[0]?.number ?? 0
   }
 
   get #newest(): number {

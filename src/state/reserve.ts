@@ -30,7 +30,12 @@ export class Reserve {
     return this.#inTurn(async () => {
       if (this.#length >= bytes) return
       await this.#withFile(async file => {
-        await file.write(new Uint8Array(bytes - this.#length), this.#length)
+        try {
+          await file.write(new Uint8Array(bytes - this.#length), this.#length)
+        } catch (error) {
+          await file.truncate(this.#length).catch(() => {}) // a part of it would be in nobody's hand
+          throw error
+        }
         await file.sync()
       })
       this.#length = bytes
