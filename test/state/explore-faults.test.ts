@@ -32,11 +32,15 @@ test('each call of the disk gone wrong in each way loses nothing acknowledged an
 })
 
 test('rot, lost, misplaced and older sectors, and files put back, are refused or harmless', async () => {
-  const names = [['put a', 'delete a'], ['scope'], ['shred'], ['compact']]
+  const all = [['put a', 'delete a'], ['shred'], ['scope'], ['compact']]
+  const names = process.env.SLOW === '1' ? all : all.slice(0, 2)
   const { damaged, refused } = await runAll(
     names.map((history, seed): Job => ({ kind: 'damage', history, seed })),
   )
-  assert.ok(damaged > 3000 && refused > 1000, `${damaged} damages, ${refused} refusals`)
+  assert.ok(
+    damaged > 750 * names.length && refused > 250 * names.length,
+    `${damaged} damages, ${refused} refusals`,
+  )
 })
 
 test('what readers are shown is under the mark already: an older home is refused from that moment', async () => {

@@ -27,6 +27,8 @@ import {
   world,
 } from './support.ts'
 
+const slow = process.env.SLOW === '1'
+
 const look = (home: string, options: { readonly repair?: boolean; readonly base?: string } = {}) =>
   fsck(world, home, { repair: options.repair ?? false, anchorBase: options.base })
 
@@ -142,7 +144,7 @@ test('a byte flipped anywhere in home or anchor: what opening refuses is never c
   t.diagnostic(`seed ${seed}`)
   let refusals = 0
   let clean = 0
-  const fine = process.env.SLOW === '1' ? 1 : 8
+  const fine = slow ? 1 : 20
   const steps = new Map([
     ['key', 211 * fine],
     ['lock', 1],
@@ -185,7 +187,7 @@ test('a byte flipped anywhere in home or anchor: what opening refuses is never c
       }
     }
   t.diagnostic(`${refusals} refused, ${clean} harmless`)
-  assert.ok(refusals > 100 && clean > 10)
+  assert.ok(refusals > 80 && clean > 3, `${refusals} and ${clean}`)
   await found(home, 'clean')
 })
 
@@ -437,7 +439,7 @@ function inProcess(script: string, ...args: string[]) {
 test('a writer that was killed: looked at while it lives, clean afterwards, and what it left is mended', async t => {
   const { home } = await freshHome(t)
   const left = new Set<string>()
-  for (const ms of [0, 2, 5, 11, 23, 40, 70, 8, 16]) {
+  for (const ms of slow ? [0, 2, 5, 11, 23, 40, 70, 8, 16] : [0, 11, 40]) {
     const child = inProcess(writer, home)
     const ended = new Promise(resolve => child.on('close', resolve))
     await new Promise(resolve => child.stdout.once('data', resolve))
@@ -467,12 +469,14 @@ const looker = `
   console.log(JSON.stringify({ outcome, records, told, kibibytes: process.resourceUsage().maxRSS }))
 `
 
-test('a hundred thousand records are looked at within bounded memory', { timeout: 150_000 }, async t => {
+const many = slow ? 100_000 : 30_000
+
+test(`${many} records are looked at within bounded memory`, { timeout: 150_000 }, async t => {
   const { home } = await freshHome(t)
   // With --slow the journal is larger than what it may take.
-  const payload = world.entropy.bytes(process.env.SLOW === '1' ? 4000 : 1500)
+  const payload = world.entropy.bytes(slow ? 4000 : 1500)
   await withStore(home, async store => {
-    for (let at = 0; at < 100_000; at += 400)
+    for (let at = 0; at < many; at += 400)
       await store.commit(Array.from({ length: 400 }, (_, i) => ({ put: `/state/many/${at + i}`, payload })))
   })
   const bytes = segmentFiles(home).reduce((sum, file) => sum + fs.statSync(file).size, 0)
@@ -481,10 +485,10 @@ test('a hundred thousand records are looked at within bounded memory', { timeout
   for await (const chunk of child.stdout) out += String(chunk)
   const { outcome, records, told, kibibytes } = JSON.parse(out)
   assert.equal(outcome, 'clean')
-  assert.ok(records > 100_000 && told > 20)
+  assert.ok(records > many && told > 20)
   t.diagnostic(`${Math.round(bytes / 1024 / 1024)} MiB of journal in ${Math.round(kibibytes / 1024)} MiB`)
   // What the records take, a few segments that are not collected yet, and Node itself.
-  assert.ok(kibibytes / 1024 < 60 + 100_000 * 0.0012 + 100, `${kibibytes} KiB`)
+  assert.ok(kibibytes / 1024 < 60 + many * 0.0012 + 100, `${kibibytes} KiB`)
 })
 
 test('with the keeper none nothing is said of marks', async t => {

@@ -229,7 +229,8 @@ test('cut off at any write, it is carried on whole by the next opening, or was n
   small(t)
   let carriedOn = 0
   let notBegun = 0
-  for (let at = 1, isThrough = false; !isThrough; at++) {
+  const step = process.env.SLOW === '1' ? 1 : 4
+  for (let at = 1, isThrough = false; !isThrough; at += step) {
     const place = await freshHome(t)
     const { home, anchor } = place
     await withStore(home, store => fill(store, 8))
@@ -260,7 +261,7 @@ test('cut off at any write, it is carried on whole by the next opening, or was n
     else carriedOn++
     await refuseFindings(home)
   }
-  assert.ok(carriedOn > 10 && notBegun > 0, `${carriedOn} and ${notBegun}`)
+  assert.ok(carriedOn > 10 / step && notBegun > 0, `${carriedOn} and ${notBegun}`)
 })
 
 /** The first group under the new store key is torn: at the next opening that key is dropped, and another has its number. */

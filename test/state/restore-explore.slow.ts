@@ -22,9 +22,6 @@ import { plantDirectory } from '../simulator/surgery.ts'
 import { publicHalf, recovery } from './backup-support.ts'
 import { bytesOf, coded, textOf } from './support.ts'
 
-const slow = process.env.SLOW === '1'
-/** Where there is time. */
-const slowly: typeof test | (() => void) = slow ? test : () => {}
 const total = { points: 0, images: 0, checks: 0, bugs: 0 }
 after(() => {
   console.log(
@@ -200,32 +197,28 @@ const scenarios: readonly Scenario[] = [
 ]
 
 // posix, journaled and ext4 allow no state that these two do not.
-const widest = ['writeback', 'no-psow'] as const
-
-for (const scenario of slow ? scenarios : scenarios.slice(0, 1))
+for (const scenario of scenarios)
   test(`a crash of a restore, its anchor ${scenario.anchor}, keeper ${scenario.keeper}: one home opens, or the next try completes it`, async () => {
-    const explored = await exploreRestore(scenario, { profiles: slow ? widest : ['writeback'] })
+    const explored = await exploreRestore(scenario, { profiles: ['writeback', 'no-psow'] })
     assert.ok(explored.points > 30 && explored.complete, `${explored.points} points`)
   })
 
-if (slow)
-  test('a crash of the restore that takes away what one before it left', async () => {
-    const explored = await exploreRestore(
-      { anchor: 'stands', keeper: 'file' },
-      { profiles: ['posix'], from: cutShort, budgetMs: 60_000 },
-    )
-    assert.ok(explored.points > 40 && explored.checks > 100, `${explored.points} points`)
-  })
+test('a crash of the restore that takes away what one before it left', async () => {
+  const explored = await exploreRestore(
+    { anchor: 'stands', keeper: 'file' },
+    { profiles: ['posix'], from: cutShort, budgetMs: 60_000 },
+  )
+  assert.ok(explored.points > 40 && explored.checks > 100, `${explored.points} points`)
+})
 
-if (slow)
-  test('a crash of the restore that carries on from a crash', async () => {
-    // There are more states than time for them: as many as two minutes allow.
-    const explored = await exploreRestore(
-      { anchor: 'stands', keeper: 'file' },
-      { profiles: ['posix'], depth: 2, budgetMs: 120_000 },
-    )
-    assert.ok(explored.checks > 300, `${explored.checks} recoveries`)
-  })
+test('a crash of the restore that carries on from a crash', async () => {
+  // There are more states than time for them: as many as two minutes allow.
+  const explored = await exploreRestore(
+    { anchor: 'stands', keeper: 'file' },
+    { profiles: ['posix'], depth: 2, budgetMs: 120_000 },
+  )
+  assert.ok(explored.checks > 300, `${explored.checks} recoveries`)
+})
 
 // ---- planted bugs: each must be found, or the suite proves nothing ----
 
@@ -254,13 +247,12 @@ function methodsOf(file: File): File {
   }
 }
 
-slowly('planted: the directory of the anchors is not synced', () =>
+test('planted: the directory of the anchors is not synced', () =>
   mustFind('missing directory sync', disk =>
     over(disk, { syncDirectory: path => (path === anchorBase ? nothing() : disk.syncDirectory(path)) }),
-  ),
-)
+  ))
 
-slowly('planted: the new store key is not synced', () =>
+test('planted: the new store key is not synced', () =>
   mustFind('missing sync', disk =>
     over(disk, {
       async open(path, options) {
@@ -268,10 +260,9 @@ slowly('planted: the new store key is not synced', () =>
         return path.endsWith('.restoring/key') ? { ...methodsOf(file), sync: nothing } : file
       },
     }),
-  ),
-)
+  ))
 
-slowly('planted: what says that a home is unfinished is not synced', () =>
+test('planted: what says that a home is unfinished is not synced', () =>
   mustFind('missing sync', disk =>
     over(disk, {
       async open(path, options) {
@@ -279,10 +270,9 @@ slowly('planted: what says that a home is unfinished is not synced', () =>
         return path.endsWith('/restoring.cbor') ? { ...methodsOf(file), sync: nothing } : file
       },
     }),
-  ),
-)
+  ))
 
-slowly('planted: what says that a home is unfinished goes away before the rest of it has', () =>
+test('planted: what says that a home is unfinished goes away before the rest of it has', () =>
   mustFind(
     'missing directory sync',
     disk => {
@@ -296,14 +286,12 @@ slowly('planted: what says that a home is unfinished goes away before the rest o
       })
     },
     cutShort,
-  ),
-)
+  ))
 
-slowly('planted: an anchor that was being retired is not looked for', () =>
+test('planted: an anchor that was being retired is not looked for', () =>
   mustFind('a forgotten anchor', disk =>
     over(disk, { stat: async path => (path.endsWith('.retired') ? undefined : disk.stat(path)) }),
-  ),
-)
+  ))
 
 test('planted: a home that only lacks its name is not looked for', () =>
   mustFind('a forgotten home', disk =>

@@ -43,7 +43,7 @@ const cases = [
 type Side = { readonly home: 'home' | 'copy'; readonly start: (...words: string[]) => Running }
 
 // The other way round too where there is time.
-const firsts = process.env.SLOW === '1' ? (['here', 'there'] as const) : (['here'] as const)
+const firsts = ['here', 'there'] as const
 for (const { name, named, is, under } of cases)
   for (const first of firsts)
     test(`of two that start ${name}, one serves and the other is refused (first: ${first})`, async t => {

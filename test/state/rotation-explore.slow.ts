@@ -17,7 +17,6 @@ import { plantDirectory } from '../simulator/surgery.ts'
 // The shipped sizes are for real disks; what is explored is the order of writes, not their volume.
 Object.assign(limits, { growBytes: 16_384, segmentBytesMax: 16_384 })
 
-const slow = process.env.SLOW === '1'
 const home = '/disk/home'
 const entropy = new SeededEntropy(5)
 const world = (disk: Disk): World => ({ disk, entropy, clock: new VirtualClock({ startMs: 0, seed: 1 }) })
@@ -69,7 +68,7 @@ async function exploreRotation(
   return explore<Acks>({
     image: await restingHome(keeper),
     // writeback allows little beyond the other.
-    profiles: slow ? ['writeback', 'no-psow'] : ['no-psow'],
+    profiles: ['writeback', 'no-psow'],
     depth,
     ...(depth > 1 && { budget: { ms: 120_000 } }),
     acks: () => ({ a: 0, rotated: false }),
@@ -101,14 +100,14 @@ async function exploreRotation(
       // What goes on by itself is waited for, or closed in the middle of.
       if (acks.a % 2 === 0) await store.rotate(what).catch(() => {})
       await store.close()
-      for (let opens = slow ? 2 : 1; opens > 0; opens--) {
+      for (let opens = 2; opens > 0; opens--) {
         const again = await openHome(world(plant(disk)), home)
         assert.equal(
           Buffer.from((await again.get('/state/apart')).payload).toString(),
           before['/state/apart'],
         )
         for (const path of again.list('/state/')) await again.get(path)
-        if (slow) await again.rotate(what).catch(() => {})
+        await again.rotate(what).catch(() => {})
         await again.close()
       }
     },
@@ -124,13 +123,10 @@ async function exploreAll(what: Rotated, options: Parameters<typeof exploreRotat
 
 test('a crash anywhere in the rotation of everything loses nothing and ends in no refusal', () =>
   exploreAll({}))
-if (slow) {
-  test('nor with the keeper none', () => exploreAll({ storeKey: true }, { keeper: 'none' }))
-  test('nor in that of the store key', () => exploreAll({ storeKey: true }))
-  test('nor in that of one scope', () => exploreAll({ scopes: ['apart'] }))
-  test('nor in a rotation that goes on after a crash and is crashed again', () =>
-    exploreAll({}, { depth: 2 }))
-}
+test('nor with the keeper none', () => exploreAll({ storeKey: true }, { keeper: 'none' }))
+test('nor in that of the store key', () => exploreAll({ storeKey: true }))
+test('nor in that of one scope', () => exploreAll({ scopes: ['apart'] }))
+test('nor in a rotation that goes on after a crash and is crashed again', () => exploreAll({}, { depth: 2 }))
 
 test('no key and nonce were used twice', () => assert.equal(twice, 0))
 
