@@ -1,5 +1,6 @@
 import { keeperText } from '../keeper/outside.ts'
 import { openHome } from '../state/home.ts'
+import { changeKeeper } from '../state/keeper-change.ts'
 import { whoAmI } from './backup.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import {
@@ -36,7 +37,7 @@ async function goOn(given: Given, lost: boolean): Promise<'done'> {
   })
   try {
     const from = keeperText(store.config)
-    const { reason, adopted } = await store.changeKeeper(change, whoAmI())
+    const { reason, adopted } = await store.amend(parts => changeKeeper(parts, change, whoAmI()))
     const keeper = keeperText(to)
     if (given.json) await answerJson({ home, from, keeper, reason, mark: adopted.number })
     else {

@@ -116,10 +116,15 @@ export async function readStoreKeys(disk: Disk, path: string): Promise<StoreKeys
   }
 }
 
-export async function openFileKeeper(disk: Disk, anchor: Anchor, storeId: Uint8Array): Promise<FileKeeper> {
+export async function openFileKeeper(
+  disk: Disk,
+  anchor: Anchor,
+  storeId: Uint8Array,
+  isGivenUp = false,
+): Promise<FileKeeper> {
   try {
     const markKeys = markKeysOf(anchor.storeKeys)
-    return await FileKeeper.open(disk, join(anchor.path, anchorNames.mark), markKeys, storeId)
+    return await FileKeeper.open(disk, join(anchor.path, anchorNames.mark), markKeys, storeId, isGivenUp)
   } catch (error) {
     throw missingIsDamage(error)
   }

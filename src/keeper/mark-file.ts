@@ -84,10 +84,17 @@ export class FileKeeper implements Keeper {
     this.#slot = slot
   }
 
-  static async open(disk: Disk, path: string, macKeys: MarkKeys, domain: Uint8Array): Promise<FileKeeper> {
+  /** `isGivenUp`: an amendment goes on from another mark, and one that was cut short may have left two of one number. */
+  static async open(
+    disk: Disk,
+    path: string,
+    macKeys: MarkKeys,
+    domain: Uint8Array,
+    isGivenUp = false,
+  ): Promise<FileKeeper> {
     const file = await disk.open(path, { access: 'write', durable: true })
     const slots = await readSlots(file, macKeys, domain)
-    const { mark, slot } = newest(slots)
+    const { mark, slot } = newest(slots, isGivenUp)
     const keeper = new FileKeeper(file, macKeys, mark, slot)
     // What was read may be in the page cache only, its writer killed before its sync, and the other slot is about to
     // be overwritten: without this a power cut now could leave neither.
@@ -111,6 +118,15 @@ export class FileKeeper implements Keeper {
         `the mark file holds ${describeMark(this.#held)}, not ${describeMark(expected)}`,
       )
     if (verdict === 'advance') await this.#write(next)
+  }
+
+  /**
+   * Holds `next` in place of whatever it holds: only an amendment that is durable by then calls it. Cut short it holds
+   * the one or the other, or both under one number, which no opening takes.
+   */
+  async adopt(next: Mark): Promise<void> {
+    await this.#write(next)
+    await this.#write(next) // the other slot may hold a greater number
   }
 
   /** Writes the mark under another key, into both slots, so that nothing hangs on the one before. */
@@ -140,9 +156,12 @@ export class FileKeeper implements Keeper {
 
 export type MarkSlots = readonly [Mark | undefined, Mark | undefined]
 
-function newest([first, second]: MarkSlots): { readonly mark: Mark; readonly slot: 0 | 1 } {
+function newest(
+  [first, second]: MarkSlots,
+  isGivenUp = false,
+): { readonly mark: Mark; readonly slot: 0 | 1 } {
   if (first !== undefined && second !== undefined) {
-    if (first.number === second.number && !sameMark(first, second))
+    if (!isGivenUp && first.number === second.number && !sameMark(first, second))
       throw new MarkError('EINTEGRITY', 'the two slots of the mark file contradict each other')
     return first.number > second.number ? { mark: first, slot: 0 } : { mark: second, slot: 1 }
   }

@@ -1,4 +1,5 @@
 import { type Keeper, type KeeperKind, type Mark, sameMark } from '../mark/mark.ts'
+import type { FileKeeper } from './mark-file.ts'
 import type { OutsideKeeper } from './outside.ts'
 
 /**
@@ -8,10 +9,19 @@ import type { OutsideKeeper } from './outside.ts'
 export class StoreKeeper implements Keeper {
   #outside: OutsideKeeper | undefined
   #here: Keeper
+  /** The mark file whose mark, with that of the keeper outside, the next group gives up. */
+  #givenUp: FileKeeper | undefined
 
   constructor(here: Keeper, outside: OutsideKeeper | undefined) {
     this.#here = here
     this.#outside = outside
+  }
+
+  /** For an amendment: whatever both hold, the next `advance` puts its mark there. */
+  static givingUp(here: FileKeeper, outside: OutsideKeeper | undefined): StoreKeeper {
+    const keeper = new StoreKeeper(here, outside)
+    keeper.#givenUp = here
+    return keeper
   }
 
   get kind(): KeeperKind {
@@ -29,6 +39,13 @@ export class StoreKeeper implements Keeper {
   }
 
   async advance(expected: Mark, next: Mark): Promise<void> {
+    const givenUp = this.#givenUp
+    if (givenUp !== undefined) {
+      await this.#outside?.enrol(next, () => true)
+      await givenUp.adopt(next) // before this the file still refuses the store
+      this.#givenUp = undefined
+      return
+    }
     if (this.#outside !== undefined) await this.#outside.advance(expected, next)
     await this.#here.advance(expected, next) // a crash before this leaves the file behind by what was in flight
   }

@@ -72,7 +72,7 @@ export class TpmKeeper implements OutsideKeeper {
     return this.#inTurn(async () => {
       const path = join(this.#parts.anchor, tpmFileName)
       if ((await this.#parts.disk.stat(path)) !== undefined) {
-        const kept = await this.#open()
+        const kept = await this.#openToReplace(mayReplace)
         const { mark: held } = kept.held
         if (sameMark(held, mark)) return
         if (mayReplace(held)) return this.#pin(kept, mark, true)
@@ -178,6 +178,31 @@ export class TpmKeeper implements OutsideKeeper {
     } catch (error) {
       await file.close()
       throw error
+    }
+  }
+
+  /** What is given up may be what no opening takes: then it is pinned anew from where the counter is. */
+  async #openToReplace(mayReplace: (held: Mark) => boolean): Promise<Kept> {
+    try {
+      return await this.#open()
+    } catch (error) {
+      const { disk, anchor, domain, clock } = this.#parts
+      const isRefused = error instanceof MarkError && error.code === 'EROLLBACK'
+      const opened = isRefused && (await TpmFile.open(disk, join(anchor, tpmFileName), this.#fileKey, domain))
+      if (!opened) throw error
+      const { file, pinned } = opened
+      try {
+        if (!mayReplace(pinned.mark)) throw error
+        const shown = await this.#counter.look(pinned.index)
+        const held = { ...pinned, pin: shown.counter, resets: shown.clock.resets }
+        const ahead = shown.clock.ms - clock.monotonic()
+        this.#kept = { file, held, pending: undefined, ahead, looseSince: 0 }
+        this.#openedAs = 'newest'
+        return this.#kept
+      } catch (failure) {
+        await file.close()
+        throw failure
+      }
     }
   }
 

@@ -14,6 +14,7 @@ export type AuditEntry = {
     | 'history'
     | 'policy'
     | 'restore'
+    | 'recover'
     | 'keeper'
     | 'rotate'
     | 'rotated'

@@ -5,7 +5,7 @@ import type { Clock } from '../host/clock.ts'
 import { type Disk, DiskError } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
-import { join, markKeyOf, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
+import { firstMark, join, markKeyOf, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
 import type { KeeperName, openOutsideKeeper } from '../keeper/outside.ts'
 import type { StoreKeys } from '../keeper/store-keys.ts'
 import { type Mark, MarkError } from '../mark/mark.ts'
@@ -57,6 +57,8 @@ export type OpenOptions = {
   readonly keeper?: KeeperName | undefined
   /** It is opened for this, and nothing else is done with it. */
   readonly change?: ChangeOfKeeper
+  /** It is opened to go on from where it is, whatever its keeper holds, and nothing else is done with it. */
+  readonly recover?: boolean
 }
 
 /**
@@ -76,7 +78,8 @@ export async function openHome(
     const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await missingAnchor(anchorPath, () => openAnchor(disk, anchorPath))
     closing.push(() => anchor.close())
-    const file = await openFileKeeper(disk, anchor, storeId)
+    const { recover = false } = options
+    const file = await openFileKeeper(disk, anchor, storeId, recover)
     closing.push(() => file.close())
     const local = await file.read()
 
@@ -88,12 +91,13 @@ export async function openHome(
     const source = new SegmentFiles(disk, directory)
     closing.push(() => source.close())
     const records = recordsOf(source, scopes)
-    const replayed = await replay(disk, directory, keys, local, (header, placed, at) => {
+    const told = recover ? firstMark(storeId) : local
+    const replayed = await replay(disk, directory, keys, told, (header, placed, at) => {
       records.apply(header.generation, placed, at)
       newest.push({ generation: header.generation, placed })
       if (newest.length > inFlightMax) newest.shift()
     })
-    if (await settleStoreKeys(anchor.storeKeys, replayed)) {
+    if (await settleStoreKeys(anchor.storeKeys, replayed, recover)) {
       keys.forgetOthers() // the next key has the number of what is gone
       scopes.forgetOthers()
     }
@@ -101,8 +105,13 @@ export async function openHome(
     const config = decodeConfig((await records.get(configPath)).payload)
     const replayAgainst = (mark: Mark) => replay(disk, directory, keys, mark, () => {})
     const { keeper: elsewhere, change } = options
-    const judging = { world, storeId, config, elsewhere, change, records, replayed, file, local }
-    const { held, settle } = await judgeKeepers({ ...judging, anchor: anchor.path, replayAgainst, closing })
+    const judging = { world, storeId, config, elsewhere, change, recover, records, replayed, file, local }
+    const { held, abandoned, settle } = await judgeKeepers({
+      ...judging,
+      anchor: anchor.path,
+      replayAgainst,
+      closing,
+    })
 
     // What no returned sync and no mark vouches for is made durable anew, then marked; only then is it readable.
     const settled = Math.max(held.number, replayed.confirmed)
@@ -120,7 +129,9 @@ export async function openHome(
       const at = moved[index]
       if (at !== undefined) records.apply(group.generation, group.placed, at)
     }
-    refuseMisfits(await loadScopes(records, scopes))
+    const misfits = await loadScopes(records, scopes)
+    if (!recover) refuseMisfits(misfits)
+    for (const scope of misfits) records.forget(scope.id)
 
     const { queueBytes } = budgets
     const scope = await defaultKey(scopes)
@@ -132,9 +143,9 @@ export async function openHome(
     const rekeyMark = () => file.rekey(markKeyOf(storeKeys, storeKeys.current))
     const rotating = { keys, storeKeys, rekeyMark }
     const parts = { config, storeId, committer, audit, journal, source, records, scopes, clock, entropy }
-    const changing = { world, keeper, file, anchor: anchor.path, closing }
-    const store = new Store({ ...parts, rotating, changing, log, budgets, release })
-    await store.finish(start)
+    const amending = { world, keeper, file, anchor: anchor.path, directory, closing, abandoned, misfits }
+    const store = new Store({ ...parts, rotating, amending, log, budgets, release })
+    if (!recover) await store.finish(start) // the amendment is to be the first group
     return store
   } catch (error) {
     await release().catch(() => {}) // what went wrong first is what is told
@@ -181,9 +192,14 @@ export async function loadScopes(records: Records, scopes: Scopes): Promise<read
 }
 
 /** What is left of a key that nothing hangs on yet, or not any more, may not be durable: it is erased, not used. */
-async function settleStoreKeys(storeKeys: StoreKeys, { storeKey }: Replayed): Promise<boolean> {
+async function settleStoreKeys(
+  storeKeys: StoreKeys,
+  { storeKey }: Replayed,
+  recover: boolean,
+): Promise<boolean> {
   storeKeys.goOnWith(storeKey)
-  const isUseless = !storeKeys.isSettled && storeKeys.numbers[0] === storeKey
+  // Before the amendment is there nothing is taken from a newer home.
+  const isUseless = !recover && !storeKeys.isSettled && storeKeys.numbers[0] === storeKey
   if (isUseless) await storeKeys.eraseOthers()
   return isUseless
 }

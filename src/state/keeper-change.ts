@@ -1,35 +1,16 @@
 import { type Frontier, root } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
-import type { FileKeeper } from '../keeper/mark-file.ts'
 import { keeperText } from '../keeper/outside.ts'
-import type { StoreKeeper } from '../keeper/store-keeper.ts'
 import type { Amendment } from '../mark/amendment.ts'
 import { keeperKinds, sameMark } from '../mark/mark.ts'
+import type { AmendingParts } from './amending.ts'
 import { amendmentPath, amendments, signAmendment } from './amendments.ts'
 import { auditBytes } from './audit.ts'
 import type { Operation } from './block.ts'
-import type { Batch } from './committer.ts'
-import { type Config, configPath, encodeConfig } from './config.ts'
+import { configPath, encodeConfig } from './config.ts'
 import { StateError } from './error.ts'
-import type { World } from './home.ts'
 import { type ChangeOfKeeper, movedMark, reach } from './keepers.ts'
-import type { Records } from './records.ts'
 import { openSigner } from './signer.ts'
-
-export type ChangeParts = {
-  readonly world: World
-  readonly storeId: Uint8Array
-  readonly config: Config
-  readonly keeper: StoreKeeper
-  readonly file: FileKeeper
-  /** The anchor's directory. */
-  readonly anchor: string
-  readonly records: Records
-  readonly closing: (() => Promise<void>)[]
-  /** Makes an operation of a record of the store's own. */
-  readonly put: (path: string, payload: Uint8Array, purpose: string) => Operation
-  readonly submit: (batch: Batch) => Promise<number>
-}
 
 /**
  * Goes on with another keeper, by an amendment (docs/spec/keepers.md, "Change"). In this order, while nothing else is
@@ -38,7 +19,7 @@ export type ChangeParts = {
  * @throws StateError EINVAL; as a commit
  */
 export async function changeKeeper(
-  parts: ChangeParts,
+  parts: AmendingParts,
   { to, lost }: ChangeOfKeeper,
   by: string,
 ): Promise<Amendment> {

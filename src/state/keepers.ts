@@ -1,6 +1,7 @@
 import { equal, utf8 } from '../bytes/bytes.ts'
 import { root } from '../bytes/merkle.ts'
 import { sha256 } from '../crypto/hash.ts'
+import { firstMark } from '../keeper/anchor.ts'
 import type { FileKeeper } from '../keeper/mark-file.ts'
 import { NoKeeper } from '../keeper/none.ts'
 import {
@@ -25,6 +26,8 @@ import { openSigner, type Signer, storeIdOf } from './signer.ts'
 export type Standing = {
   /** The mark that decides: what lies above it nobody was told of. */
   readonly held: Mark
+  /** What a recovery gives up; `undefined` where no mark is kept. */
+  readonly abandoned?: Mark | undefined
   /** Brings the keeper to where the journal is, which is durable by then. */
   readonly settle: (mark: Mark) => Promise<StoreKeeper>
 }
@@ -43,6 +46,7 @@ export type KeepersParts = {
   /** Where its outside keeper is now. */
   readonly elsewhere: KeeperName | undefined
   readonly change: ChangeOfKeeper | undefined
+  readonly recover: boolean
   readonly records: Records
   readonly replayed: Replayed
   readonly file: FileKeeper
@@ -65,6 +69,15 @@ export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
   const { keeper: kind } = config
   if (kind === 'none')
     return { held: local, settle: async mark => new StoreKeeper(new NoKeeper(mark), undefined) }
+  if (parts.recover) {
+    const outside = await openOutside(parts)
+    const abandoned = (await outside?.peek()) ?? local
+    return {
+      held: firstMark(parts.storeId),
+      abandoned,
+      settle: async () => StoreKeeper.givingUp(file, outside),
+    }
+  }
   refuseRollback(replayed, local)
   const asked = parts.change?.lost ? undefined : await openOutside(parts)
   const remote = asked && (await judgeOutside(asked, parts))

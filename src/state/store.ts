@@ -3,9 +3,9 @@ import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
-import type { Amendment } from '../mark/amendment.ts'
 import type { Mark } from '../mark/mark.ts'
 import { Admission } from './admission.ts'
+import type { AmendingParts } from './amending.ts'
 import { type AuditEntry, auditBytes } from './audit.ts'
 import { type AuditTrail, auditLines } from './audit-trail.ts'
 import type { Operation } from './block.ts'
@@ -19,8 +19,6 @@ import { inStateCodes, StateError } from './error.ts'
 import { type Figures, figuresOf } from './figures.ts'
 import { historyOf, type PastChange } from './history.ts'
 import type { Journal } from './journal.ts'
-import { type ChangeParts, changeKeeper } from './keeper-change.ts'
-import type { ChangeOfKeeper } from './keepers.ts'
 import { batchBytesMax, batchRecordsMax } from './limits.ts'
 import { bytesOf, carrying, operationOf } from './operation.ts'
 import { checkPath, checkStatePath, ownPrefix } from './path.ts'
@@ -44,7 +42,7 @@ export type StoreParts = {
   readonly log: Log
   readonly budgets: Budgets
   readonly rotating: Pick<RotationParts, 'keys' | 'storeKeys' | 'rekeyMark'>
-  readonly changing: Pick<ChangeParts, 'world' | 'keeper' | 'file' | 'anchor' | 'closing'>
+  readonly amending: Omit<AmendingParts, 'storeId' | 'config' | 'records' | 'adopted' | 'put' | 'submit'>
   /** Releases what lies under the store: keeper, anchor and lock. */
   readonly release: () => Promise<void>
 }
@@ -63,7 +61,7 @@ export class Store {
 
   constructor(parts: StoreParts) {
     this.#parts = parts
-    this.openedAs = parts.changing.keeper.openedAs
+    this.openedAs = parts.amending.keeper.openedAs
     const { journal, records, source, scopes, entropy } = parts
     parts.audit.attach({
       commit: changes => this.#commitOwn(changes),
@@ -260,17 +258,14 @@ export class Store {
     await inStateCodes(this.#rotation.rotate(what))
   }
 
-  /**
-   * For a store that was opened for it. Afterwards it is to be opened again.
-   * @throws StateError EINVAL, EKEEPER, EROLLBACK (the new keeper holds a later mark of this store)
-   */
-  changeKeeper(change: ChangeOfKeeper, by: string): Promise<Amendment> {
+  /** For a store that was opened to be amended. Afterwards it is to be opened again. @throws StateError as `amend` */
+  amend<T>(amend: (parts: AmendingParts) => Promise<T>): Promise<T> {
     this.#refuseIfUnusable()
-    const { committer, changing } = this.#parts
+    const { committer, amending } = this.#parts
     const put = (path: string, payload: Uint8Array, purpose: string) =>
       operationOf({ put: path, payload, meta: { subject: 'pawl', purpose } }, this.#parts)
     const submit = (batch: Batch) => committer.submit(batch)
-    return inStateCodes(changeKeeper({ ...this.#parts, ...changing, put, submit }, change, by))
+    return inStateCodes(amend({ ...this.#parts, ...amending, adopted: committer.mark, put, submit }))
   }
 
   /** Resolves when this process can write nothing any more: EPOISONED, or what became of the keeper. */

@@ -9,6 +9,7 @@ import type { RestoreOptions } from '../../src/state/backup/restore.ts'
 import type { Config } from '../../src/state/config.ts'
 import { createHome } from '../../src/state/create.ts'
 import { openHome, type World } from '../../src/state/home.ts'
+import { changeKeeper } from '../../src/state/keeper-change.ts'
 import { MemoryServer, memoryKeeper } from '../keeper/memory.ts'
 import { backedUp, movedAside, restoredTo } from './backup-support.ts'
 import { bytesOf, coded, contents, copy, kindOfWrite, meddled, scratch, world } from './support.ts'
@@ -54,7 +55,7 @@ async function put(scene: Scene, count: number, from = 1): Promise<void> {
 async function change(scene: Scene, to: KeeperName, { lost = false, own = scene.world } = {}): Promise<void> {
   const store = await openHome(own, scene.home, undefined, { change: { to, lost } })
   try {
-    await store.changeKeeper({ to, lost }, 'tester')
+    await store.amend(parts => changeKeeper(parts, { to, lost }, 'tester'))
   } finally {
     await store.close()
   }

@@ -1,0 +1,98 @@
+import type { KeeperName } from '../keeper/outside.ts'
+import type { Amendment } from '../mark/amendment.ts'
+import type { AmendingParts } from './amending.ts'
+import { amendmentPath, amendments, signAmendment } from './amendments.ts'
+import { auditBytes } from './audit.ts'
+import type { Operation } from './block.ts'
+import type { Config } from './config.ts'
+import { StateError } from './error.ts'
+import { openHome, parentOf, type World } from './home.ts'
+import { defaultScope, encodeScope, scopePath } from './scopes.ts'
+import { listSegments, segmentPath } from './segment.ts'
+import { openSigner } from './signer.ts'
+
+/** What was given up, and what was gone on from. */
+export type Recovered = {
+  readonly number: number
+  readonly amendment: Amendment
+  /** The store's mark now. */
+  readonly mark: number
+  /** Scopes of which nothing opens any more: their slots are not the ones that this home knew. */
+  readonly scopesLost: readonly string[]
+}
+
+export type RecoverOptions = {
+  readonly anchorBase?: string | undefined
+  /** Where the keeper outside is now, if not where the home says. */
+  readonly keeper?: KeeperName | undefined
+  /** Who decided, as the amendment and the audit trail show it: 1 to 256 bytes of UTF-8. */
+  readonly by: string
+  /** Called when all is judged, before anything is changed: what it throws refuses it. */
+  readonly admit?: (config: Config) => void
+}
+
+/**
+ * Goes on from where the home is, whatever its keeper holds, by an amendment (docs/spec/recovery.md). Cut short anywhere,
+ * the home is refused as before, or has gone on; the same call carries it on. Damage is refused.
+ * @throws StateError EINTEGRITY, EKEEPER, ELOCKED, ENOSPC
+ */
+export async function recoverHome(
+  world: World,
+  home: string,
+  { anchorBase, keeper, by, admit }: RecoverOptions,
+): Promise<Recovered> {
+  const store = await openHome(world, home, anchorBase, { keeper, recover: true })
+  try {
+    admit?.(store.config)
+    const done = await store.amend(parts => goOn(parts, by))
+    return { ...done, mark: store.mark.number }
+  } finally {
+    await store.close()
+  }
+}
+
+async function goOn(parts: AmendingParts, by: string): Promise<Omit<Recovered, 'mark'>> {
+  const { world, records, misfits, adopted, put } = parts
+  const lost = misfits.filter(({ state }) => state === 'live' || state === 'retiring')
+  if (lost.some(({ name }) => name === defaultScope))
+    throw new StateError(
+      'EINTEGRITY',
+      'the key of the default scope is not the one that this home was sealed with',
+    )
+  await syncAll(parts)
+  const { signer, keys } = await openSigner(records)
+  parts.closing.push(async () => keys[Symbol.dispose]())
+  const number = ((await amendments(records)).at(-1)?.number ?? 0) + 1
+  const path = amendmentPath(number)
+  const abandoned = parts.abandoned ?? adopted
+  const amendment: Amendment = { abandoned, adopted, reason: 'recovery', by, at: world.clock.now() }
+  const operations: Operation[] = [
+    put(path, await signAmendment(amendment, signer, keys), 'amendment'),
+    ...misfits.map(scope =>
+      put(scopePath(scope.slot), encodeScope({ ...scope, state: 'shredding' }), 'scope'),
+    ),
+  ]
+  const audit = [{ action: 'recover', decision: 'allow', path, reason: 'recovery', subject: by }] as const
+  // The group first, then the keepers, of which the mark file is the last: before that it refuses the home.
+  await parts.submit({
+    operations,
+    bytes: recordBytesMax * operations.length + auditBytes(audit),
+    use: 'all',
+    audit,
+  })
+  return { number, amendment, scopesLost: lost.map(({ name }) => name) }
+}
+
+/** An older home was copied here, and may be in no disk yet. */
+async function syncAll({ world, directory }: AmendingParts): Promise<void> {
+  const { disk } = world
+  for (const number of (await listSegments(disk, directory)).numbers) {
+    const file = await disk.open(segmentPath(directory, number), { access: 'write' })
+    await file.sync().finally(() => file.close())
+  }
+  for (const path of [directory, parentOf(directory), parentOf(parentOf(directory))])
+    await disk.syncDirectory(path)
+}
+
+/** An amendment with its signatures, or a scope, is far less. */
+const recordBytesMax = 64 * 1024
