@@ -16,6 +16,7 @@ import {
 } from '../state/backup/restore.ts'
 import { backupHome } from '../state/backup/take.ts'
 import { type Given, type Run, UsageError } from './command.ts'
+import { confirmed, notConfirmed } from './confirm.ts'
 import type { Ending } from './exits.ts'
 import { LookProgress } from './fsck.ts'
 import {
@@ -106,7 +107,7 @@ export const restore: Run = async given => {
     },
     async confirm(plan) {
       progress.wipe()
-      return confirmed(given, plan)
+      return confirmed(given, givenUp(plan))
     },
     progress: (pass, bytes, of) => (pass === 'checking' ? progress : writing).show(bytes, of),
   })
@@ -120,10 +121,7 @@ export const restore: Run = async given => {
     })
   if (restored === undefined) {
     await removeEmpty(made)
-    throw new UsageError(
-      'what is given up was not confirmed: nothing was changed',
-      'the same command again, and yes, if that is meant',
-    )
+    throw notConfirmed()
   }
   return told(given, restored)
 }
@@ -151,20 +149,6 @@ async function told(given: Given, restored: Restored): Promise<Ending> {
     say('peers that this home had sessions with hold newer secrets, and may refuse it; docs/guides/backup.md')
   }
   return 'done'
-}
-
-/** What is given up is said first; a program says --yes, and reads it in the answer; a person types it. */
-async function confirmed(given: Given, plan: RestorePlan): Promise<boolean> {
-  const what = givenUp(plan)
-  if (given.json && given.has('--yes')) return true
-  if (given.json) throw new UsageError(`to be confirmed: ${what}`, 'with --yes, if that is meant')
-  say(what)
-  if (given.has('--yes')) return true
-  if (!process.stdin.isTTY || !process.stderr.isTTY)
-    throw new UsageError('what is given up has to be confirmed', 'with --yes, if that is meant')
-  process.stderr.write('pawl: type yes to go on: ')
-  for await (const chunk of process.stdin) return String(chunk).trim() === 'yes'
-  return false
 }
 
 function givenUp({ backup, anchor, abandoned }: RestorePlan): string {

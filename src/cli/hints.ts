@@ -75,7 +75,7 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
 ]
 
 function older(what: 'home' | 'anchor'): string {
-  return `put the newer ${what} back: this one is an older copy, or a fork; nothing was changed or sent`
+  return `put the newer ${what} back: this one is an older copy, or a fork; nothing was changed or sent; pawl recover shows the other ways on`
 }
 
 /** Of a peer that was not reached: not it is to be looked after where this end has no network. */

@@ -4,6 +4,37 @@ import { anchor, home, json, opening } from './options.ts'
 /** The part of the command table that is about who keeps the mark of a home that exists. */
 export const keeperCommands: readonly Command[] = [
   {
+    name: 'recover',
+    words: '',
+    summary: 'what was found of a home that is refused, and the lawful ways on',
+    about: [
+      'Without options it changes nothing: it says whether the home went back, its keeper did, the two forked, or something is damaged; what is lost by it; and the ways on as commands, the one that loses least first.',
+      'With --go-on the home goes on from what it has. The mark that is given up and the one that is adopted are named in a signed amendment, the keeper is moved to the new one, and no other copy of this home opens again. Cut short, it is run again. Damage is no place to go on from.',
+    ],
+    options: [
+      { flag: '--go-on', about: 'go on from what this home has, on the record' },
+      { flag: '--yes', about: 'what is given up is known; without it a terminal asks' },
+      home,
+      anchor,
+      json,
+    ],
+    examples: [
+      { line: 'pawl recover', about: 'what was found, and what can be done' },
+      { line: 'pawl recover --go-on', about: 'asks, then goes on from the copy that was put back' },
+      { line: 'pawl recover --go-on --yes --json', about: 'for a program that has read the answer before' },
+    ],
+    fields: [
+      'home, anchor, verdict, code (null if nothing is wrong), keeper',
+      'groups: how many the home has; mark, kept: number and head in the mark file and at the keeper outside, or null',
+      'lost: first and last group that it does not have, or null; damage: code, means, next; inUse',
+      'ways: way, command, about, loses',
+      'with --go-on: home, amendment (number, reason, abandoned, adopted), mark, scopesLost',
+    ],
+    exits: ['done', ...opening],
+    seeAlso: ['doctor', 'state restore', 'state fsck', 'keeper lost'],
+    load: async () => (await import('./recover.ts')).recover,
+  },
+  {
     name: 'keeper change',
     words: 'KEEPER',
     summary: 'have another keeper keep the mark',

@@ -4,7 +4,7 @@ import { Secret } from '../crypto/secret.ts'
 import { type Disk, DiskError, type Lock } from '../host/disk.ts'
 import type { Entropy } from '../host/entropy.ts'
 import { type Mark, MarkError } from '../mark/mark.ts'
-import { createMarkFile, FileKeeper, type MarkKeys, readMarkFile } from './mark-file.ts'
+import { createMarkFile, FileKeeper, isMarkFile, type MarkKeys, readMarkFile } from './mark-file.ts'
 import { createSlots, Slots, slotCountDefault } from './slots.ts'
 import { createStoreKeys, StoreKeys } from './store-keys.ts'
 
@@ -116,6 +116,7 @@ export async function readStoreKeys(disk: Disk, path: string): Promise<StoreKeys
   }
 }
 
+/** `isGivenUp`: an amendment goes on from another mark, whatever it holds, and whether it is there at all. */
 export async function openFileKeeper(
   disk: Disk,
   anchor: Anchor,
@@ -124,7 +125,14 @@ export async function openFileKeeper(
 ): Promise<FileKeeper> {
   try {
     const markKeys = markKeysOf(anchor.storeKeys)
-    return await FileKeeper.open(disk, join(anchor.path, anchorNames.mark), markKeys, storeId, isGivenUp)
+    const path = join(anchor.path, anchorNames.mark)
+    const instead = isGivenUp ? firstMark(storeId) : undefined
+    if (instead !== undefined && !(await isMarkFile(disk, path))) {
+      if ((await disk.stat(path)) !== undefined) await disk.unlink(path)
+      await createMarkFile(disk, path, markKeys[0], instead)
+      await disk.syncDirectory(anchor.path)
+    }
+    return await FileKeeper.open(disk, path, markKeys, storeId, instead)
   } catch (error) {
     throw missingIsDamage(error)
   }

@@ -28,6 +28,12 @@ export async function createMarkFile(disk: Disk, path: string, macKey: Secret, f
   }
 }
 
+/** Whether a file lies there that could be one. */
+export async function isMarkFile(disk: Disk, path: string): Promise<boolean> {
+  const found = await disk.stat(path)
+  return found?.kind === 'file' && found.size === 2 * slotBytes
+}
+
 /** The mark as a reader without the lock sees it: the valid slot with the greater number. */
 export async function readMarkFile(
   disk: Disk,
@@ -84,17 +90,20 @@ export class FileKeeper implements Keeper {
     this.#slot = slot
   }
 
-  /** `isGivenUp`: an amendment goes on from another mark, and one that was cut short may have left two of one number. */
+  /**
+   * `instead`: what it holds is given up by an amendment. Then two marks of one number, which an amendment that was cut
+   * short may leave, do not matter, and where no slot is whole it holds that.
+   */
   static async open(
     disk: Disk,
     path: string,
     macKeys: MarkKeys,
     domain: Uint8Array,
-    isGivenUp = false,
+    instead?: Mark,
   ): Promise<FileKeeper> {
     const file = await disk.open(path, { access: 'write', durable: true })
     const slots = await readSlots(file, macKeys, domain)
-    const { mark, slot } = newest(slots, isGivenUp)
+    const { mark, slot } = newest(slots, instead)
     const keeper = new FileKeeper(file, macKeys, mark, slot)
     // What was read may be in the page cache only, its writer killed before its sync, and the other slot is about to
     // be overwritten: without this a power cut now could leave neither.
@@ -156,17 +165,15 @@ export class FileKeeper implements Keeper {
 
 export type MarkSlots = readonly [Mark | undefined, Mark | undefined]
 
-function newest(
-  [first, second]: MarkSlots,
-  isGivenUp = false,
-): { readonly mark: Mark; readonly slot: 0 | 1 } {
+function newest([first, second]: MarkSlots, instead?: Mark): { readonly mark: Mark; readonly slot: 0 | 1 } {
   if (first !== undefined && second !== undefined) {
-    if (!isGivenUp && first.number === second.number && !sameMark(first, second))
+    if (instead === undefined && first.number === second.number && !sameMark(first, second))
       throw new MarkError('EINTEGRITY', 'the two slots of the mark file contradict each other')
     return first.number > second.number ? { mark: first, slot: 0 } : { mark: second, slot: 1 }
   }
   if (first !== undefined) return { mark: first, slot: 0 }
   if (second !== undefined) return { mark: second, slot: 1 }
+  if (instead !== undefined) return { mark: instead, slot: 1 }
   throw new MarkError('EINTEGRITY', 'both slots of the mark file are damaged')
 }
 

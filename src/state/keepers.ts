@@ -71,7 +71,7 @@ export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
     return { held: local, settle: async mark => new StoreKeeper(new NoKeeper(mark), undefined) }
   if (parts.recover) {
     const outside = await openOutside(parts)
-    const abandoned = (await outside?.peek()) ?? local
+    const abandoned = (await outside?.peek()) ?? (local.number === 0 ? undefined : local)
     return {
       held: firstMark(parts.storeId),
       abandoned,

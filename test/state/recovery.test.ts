@@ -66,7 +66,9 @@ test('an older home goes on, on the record: what is abandoned and adopted is nam
   assert.deepEqual(seen.paths, ['/state/1'])
   const [only, ...more] = seen.amendments
   assert.ok(only !== undefined && more.length === 0)
-  assert.ok(sameMark(only.abandoned, done.amendment.abandoned) && sameMark(only.adopted, done.amendment.adopted))
+  assert.ok(
+    sameMark(only.abandoned, done.amendment.abandoned) && sameMark(only.adopted, done.amendment.adopted),
+  )
   assert.equal(seen.audit.length, 1)
   assert.match(seen.audit[0] ?? '', /"path":"\/pawl\/amendment\/1","reason":"recovery","subject":"tester"/)
 
