@@ -5,7 +5,7 @@ import type { Keeper, KeeperKind, Mark } from '../mark/mark.ts'
 import { parseEtcdPlace } from './etcd-place.ts'
 import { PlaceError } from './place-error.ts'
 import { parsePostgresPlace } from './postgres-place.ts'
-import type { MarkSigner } from './signed-mark.ts'
+import type { Claim, MarkSigner } from './signed-mark.ts'
 import { parseTpmPlace } from './tpm-place.ts'
 import { parseWitnessPlace } from './witness-place.ts'
 
@@ -21,6 +21,13 @@ export interface OutsideKeeper extends Keeper {
   enrol(mark: Mark, mayReplace?: (held: Mark) => boolean): Promise<void>
   /** What an amendment would give up: what it holds, also where `read` would refuse that as put back. */
   peek(): Promise<Mark | undefined>
+  /** Who owns the store there; of one that knows owners (docs/spec/ownership.md). @throws as `read` */
+  owner?(): Promise<Claim | undefined>
+  /**
+   * From exactly that claim, or none, to another: once it is done nothing is advanced any more but by the new owner. The
+   * mark stays. @throws MarkError ELOCKED: another one was quicker; else as `read`
+   */
+  claim?(from: Claim | undefined, to: Claim): Promise<void>
   close(): Promise<void>
 }
 
@@ -36,6 +43,8 @@ export type OutsideParts = {
   readonly disk: Disk
   /** The directory of the store's anchor. */
   readonly anchor: string
+  /** As whom the keeper is asked: it refuses (ELOCKED) to read or advance what another one owns. */
+  readonly claim?: Claim | undefined
   /** How long one call may take; without it {@link remoteBoundMs}. */
   readonly boundMs?: number
 }

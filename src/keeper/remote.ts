@@ -1,7 +1,14 @@
 import type { Clock } from '../host/clock.ts'
 import { describeMark, judgeAdvance, type KeeperKind, type Mark, MarkError, sameMark } from '../mark/mark.ts'
 import type { OutsideKeeper } from './outside.ts'
-import { type MarkSigner, openSignedMark, type SignedMark, signMark } from './signed-mark.ts'
+import {
+  type Claim,
+  type MarkSigner,
+  openSignedMark,
+  type SignedMark,
+  sameClaim,
+  signMark,
+} from './signed-mark.ts'
 
 /** What a register holds, and what it calls this state of itself: a later write gives another one. */
 export type Held = { readonly value: Uint8Array; readonly revision: string }
@@ -33,6 +40,8 @@ export type RemoteParts = {
   readonly domain: Uint8Array
   readonly signer: MarkSigner
   readonly clock: Clock
+  /** As whom it is asked, where a home has owners. */
+  readonly claim?: Claim | undefined
   /** How long a call may take, all its tries together. */
   readonly boundMs?: number
 }
@@ -64,14 +73,14 @@ export class RemoteKeeper implements OutsideKeeper {
   }
 
   async enrol(mark: Mark, mayReplace: (held: Mark) => boolean = () => false): Promise<void> {
-    const { register, signer } = this.#parts
+    const { register, signer, claim } = this.#parts
     const until = this.#deadline()
     for (;;) {
       const { instance, held } = await this.#try(until, ms => register.read(ms))
-      const value = await signMark({ mark, instance }, signer)
+      const value = await signMark({ mark, instance, claim }, signer)
       if (held !== undefined) {
         const found = await this.#open(held)
-        if (sameMark(found.mark, mark) && found.instance === instance) {
+        if (sameMark(found.mark, mark) && found.instance === instance && sameClaim(found.claim, claim)) {
           this.#seen = { held, instance, mark }
           this.#confirmed = mark
           return
@@ -100,7 +109,7 @@ export class RemoteKeeper implements OutsideKeeper {
   }
 
   async advance(expected: Mark, next: Mark): Promise<void> {
-    const { register, signer } = this.#parts
+    const { register, signer, claim } = this.#parts
     const until = this.#deadline()
     let seen = this.#seen
     let isFresh = false
@@ -120,7 +129,7 @@ export class RemoteKeeper implements OutsideKeeper {
         throw new MarkError('EROLLBACK', `${this.#name} holds ${held}, not ${wanted}`)
       }
       const { held, instance } = seen
-      const value = await signMark({ mark: next, instance }, signer)
+      const value = await signMark({ mark: next, instance, claim }, signer)
       this.#seen = undefined
       const swapped = await this.#once(until, ms => register.swap(held, value, ms))
       if (swapped !== undefined) {
@@ -133,13 +142,30 @@ export class RemoteKeeper implements OutsideKeeper {
     }
   }
 
+  async owner(): Promise<Claim | undefined> {
+    return (await this.#found(this.#deadline())).claim
+  }
+
+  async claim(from: Claim | undefined, to: Claim): Promise<void> {
+    const { register, signer } = this.#parts
+    const until = this.#deadline()
+    for (;;) {
+      const { held, instance, mark, claim } = await this.#found(until)
+      if (sameClaim(claim, to)) return
+      if (!sameClaim(claim, from)) throw taken(claim)
+      const value = await signMark({ mark, instance, claim: to }, signer)
+      // Whether it was done is seen when it is read again: no other takeover has this owner.
+      const swapped = await this.#once(until, ms => register.swap(held, value, ms))
+      if (swapped === undefined) await this.#pause(until, 'another one is quicker')
+    }
+  }
+
   async close(): Promise<void> {
     await this.#parts.register.close()
   }
 
-  /** @throws MarkError EKEEPER, EINTEGRITY, EROLLBACK (it is behind what it has answered before, or another one) */
-  async #look(until: number): Promise<Seen> {
-    const known = this.#confirmed
+  /** What is there, whoever owns it. @throws as {@link RemoteKeeper.#look}, but for ELOCKED */
+  async #found(until: number): Promise<Seen & { readonly claim: Claim | undefined }> {
     const { instance, held } = await this.#try(until, ms => this.#parts.register.read(ms))
     if (held === undefined)
       throw new MarkError('EINTEGRITY', `${this.#name} has no mark of this store, and had one`)
@@ -149,7 +175,17 @@ export class RemoteKeeper implements OutsideKeeper {
         'EROLLBACK',
         `the keeper went back: ${this.#name} is ${instance}, and the mark was written to ${found.instance}`,
       )
-    const seen = { held, instance, mark: found.mark }
+    return { held, instance, mark: found.mark, claim: found.claim }
+  }
+
+  /**
+   * @throws MarkError EKEEPER, EINTEGRITY, EROLLBACK (it is behind what it has answered before, or another one), ELOCKED
+   * (somebody else owns it)
+   */
+  async #look(until: number): Promise<Seen> {
+    const known = this.#confirmed
+    const { claim, ...seen } = await this.#found(until)
+    if (!sameClaim(claim, this.#parts.claim)) throw taken(claim)
     if (known !== undefined) {
       const { mark } = seen
       const isBehind = mark.number < known.number || (mark.number === known.number && !sameMark(mark, known))
@@ -205,4 +241,9 @@ export class RemoteKeeper implements OutsideKeeper {
   get #name(): string {
     return this.#parts.name
   }
+}
+
+function taken(by: Claim | undefined): MarkError {
+  if (by === undefined) return new MarkError('ELOCKED', 'nobody owns this home at its keeper')
+  return new MarkError('ELOCKED', `this home is owned by ${by.owner}, in term ${by.term}`)
 }

@@ -38,7 +38,7 @@ export type KeeperKind = keyof typeof keeperKinds
 
 export class MarkError extends Error {
   override readonly name = 'MarkError'
-  readonly code: 'EROLLBACK' | 'EINTEGRITY' | 'EKEEPER'
+  readonly code: 'EROLLBACK' | 'EINTEGRITY' | 'EKEEPER' | 'ELOCKED'
 
   constructor(code: MarkError['code'], message: string, options?: ErrorOptions) {
     super(message, options)

@@ -7,6 +7,7 @@ import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
 import { firstMark, join, markKeyOf, openAnchor, openFileKeeper } from '../keeper/anchor.ts'
 import type { KeeperName, openOutsideKeeper } from '../keeper/outside.ts'
+import type { Claim } from '../keeper/signed-mark.ts'
 import type { StoreKeys } from '../keeper/store-keys.ts'
 import { type Mark, MarkError } from '../mark/mark.ts'
 import { type AuditSink, AuditTrail } from './audit-trail.ts'
@@ -59,6 +60,16 @@ export type OpenOptions = {
   readonly change?: ChangeOfKeeper
   /** It is opened to go on from where it is, whatever its keeper holds, and nothing else is done with it. */
   readonly recover?: boolean
+  /** Of a home that has owners, for `takeOver` alone: docs/spec/ownership.md. */
+  readonly ownership?: Ownership
+}
+
+export type Ownership = {
+  readonly claim: Claim
+  /** What was opened is what the keeper says and durable; nothing has been told of it yet, nor destroyed. */
+  readonly judged: () => Promise<void>
+  /** All is closed, also if it did not open. */
+  readonly released: () => Promise<void>
 }
 
 /**
@@ -74,7 +85,9 @@ export async function openHome(
   const budgets = tightened(options.budgets ?? {})
   const { disk, clock, entropy } = world
   const { closing, release } = closers()
+  const { ownership } = options
   try {
+    if (ownership !== undefined) closing.push(ownership.released)
     const { storeId, anchorPath } = await locate(disk, home, anchorBase)
     const anchor = await missingAnchor(anchorPath, () => openAnchor(disk, anchorPath))
     closing.push(() => anchor.close())
@@ -105,10 +118,12 @@ export async function openHome(
     const config = decodeConfig((await records.get(configPath)).payload)
     const replayAgainst = (mark: Mark) => replay(disk, directory, keys, mark, () => {})
     const { keeper: elsewhere, change } = options
-    const judging = { world, storeId, config, elsewhere, change, recover, records, replayed, file, local }
+    const claim = ownership?.claim
+    const judging = { world, storeId, config, elsewhere, claim, change, recover, records, replayed, file }
     const { held, abandoned, settle } = await judgeKeepers({
       ...judging,
       anchor: anchor.path,
+      local,
       replayAgainst,
       closing,
     })
@@ -124,7 +139,6 @@ export async function openHome(
     closing.push(() => journal.abandon())
     const end = rooted(sha256, replayed.tree)
     const mark = markOf(storeId, end)
-    const keeper = await settle(mark)
     for (const [index, group] of newest.slice(newest.length - moved.length).entries()) {
       const at = moved[index]
       if (at !== undefined) records.apply(group.generation, group.placed, at)
@@ -132,6 +146,8 @@ export async function openHome(
     const misfits = await loadScopes(records, scopes)
     if (!recover) refuseMisfits(misfits)
     for (const scope of misfits) records.forget(scope.id)
+    await ownership?.judged()
+    const keeper = await settle(mark)
 
     const { queueBytes } = budgets
     const scope = await defaultKey(scopes)

@@ -12,6 +12,7 @@ import {
   openOutsideKeeper,
 } from '../keeper/outside.ts'
 import { PlaceError } from '../keeper/place-error.ts'
+import type { Claim } from '../keeper/signed-mark.ts'
 import { StoreKeeper } from '../keeper/store-keeper.ts'
 import { describeMark, judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
 import type { IdentityKeys } from '../signature/identity.ts'
@@ -45,6 +46,8 @@ export type KeepersParts = {
   readonly config: Config
   /** Where its outside keeper is now. */
   readonly elsewhere: KeeperName | undefined
+  /** As whom it is opened, where a home has owners. */
+  readonly claim: Claim | undefined
   readonly change: ChangeOfKeeper | undefined
   readonly recover: boolean
   readonly records: Records
@@ -93,13 +96,13 @@ export async function judgeKeepers(parts: KeepersParts): Promise<Standing> {
 }
 
 async function openOutside(parts: KeepersParts): Promise<OutsideKeeper | undefined> {
-  const { config, elsewhere, world, storeId, anchor, records, closing } = parts
+  const { config, elsewhere, world, storeId, anchor, records, closing, claim } = parts
   if (!isOutside(config.keeper) && elsewhere === undefined) return undefined
   const { signer, keys } = await openSigner(records)
   closing.push(async () => keys[Symbol.dispose]())
   if (!equal(storeIdOf(signer), storeId))
     throw new StateError('EINTEGRITY', 'the signer of this store is not the one that its id names')
-  const keeper = await reachNamed(world, config, elsewhere, { signer, keys, anchor })
+  const keeper = await reachNamed(world, config, elsewhere, { signer, keys, anchor, claim })
   if (keeper !== undefined) closing.push(() => keeper.close())
   return keeper
 }
@@ -120,13 +123,18 @@ export async function reachNamed(
 }
 
 /** The store that a keeper outside is reached for: who signs for it, and the directory of its anchor. */
-export type Reaching = { readonly signer: Signer; readonly keys: IdentityKeys; readonly anchor: string }
+export type Reaching = {
+  readonly signer: Signer
+  readonly keys: IdentityKeys
+  readonly anchor: string
+  readonly claim?: Claim | undefined
+}
 
 /** The keeper of that name for a store; nothing is asked of it yet. @throws StateError EINVAL */
 export async function reach(
   world: World,
   { keeper: kind, place = '' }: KeeperName,
-  { signer, keys, anchor }: Reaching,
+  { signer, keys, anchor, claim }: Reaching,
 ): Promise<OutsideKeeper | undefined> {
   if (!isOutside(kind)) return undefined
   const { openKeeper = openOutsideKeeper, clock, entropy, disk } = world
@@ -140,6 +148,7 @@ export async function reach(
       entropy,
       disk,
       anchor,
+      claim,
     })
   } catch (error) {
     if (!(error instanceof PlaceError)) throw error

@@ -1,4 +1,10 @@
-import { AwayError, type Held, type Register, RemoteKeeper } from '../../src/keeper/remote.ts'
+import {
+  AwayError,
+  type Held,
+  type Register,
+  RemoteKeeper,
+  type RemoteParts,
+} from '../../src/keeper/remote.ts'
 import { type MarkSigner, signMark } from '../../src/keeper/signed-mark.ts'
 import type { Mark } from '../../src/mark/mark.ts'
 import { realClock } from '../../src/node/clock.ts'
@@ -10,6 +16,8 @@ export type Mishap = 'request lost' | 'answer lost'
 export class MemoryServer {
   instance = 'memory 1'
   isAway = false
+  /** Told of every change. */
+  changed = () => {}
   /** For the next changes, in order. */
   readonly mishaps: Mishap[] = []
   #values = new Map<string, Held>()
@@ -45,11 +53,16 @@ export class MemoryServer {
   put(name: string, value: Uint8Array): Held {
     const held = { value: Uint8Array.from(value), revision: String(this.#revision++) }
     this.#values.set(name, held)
+    this.changed()
     return held
   }
 
   get(name: string): Held | undefined {
     return this.#values.get(name)
+  }
+
+  get names(): readonly string[] {
+    return [...this.#values.keys()]
   }
 
   forget(name: string): void {
@@ -65,6 +78,14 @@ export class MemoryServer {
     }
   }
 
+  /** Another one that holds the same. */
+  fork(): MemoryServer {
+    const other = new MemoryServer()
+    for (const [name, held] of this.#values) other.#values.set(name, held)
+    other.#revision = this.#revision
+    return other
+  }
+
   async #reach(): Promise<void> {
     await new Promise(resolve => setImmediate(resolve))
     if (this.isAway) throw new AwayError('nobody there')
@@ -74,7 +95,12 @@ export class MemoryServer {
 export const memoryBoundMs = 200
 
 /** It passes for one of etcd: the contract is about what lies over the register. */
-export function memoryKeeper(server: MemoryServer, domain: Uint8Array, signer: MarkSigner): RemoteKeeper {
+export function memoryKeeper(
+  server: Pick<MemoryServer, 'register'>,
+  domain: Uint8Array,
+  signer: MarkSigner,
+  more: Partial<Pick<RemoteParts, 'claim' | 'clock'>> = {},
+): RemoteKeeper {
   const register = server.register(Buffer.from(domain).toString('hex'))
   return new RemoteKeeper({
     kind: 'etcd',
@@ -84,6 +110,7 @@ export function memoryKeeper(server: MemoryServer, domain: Uint8Array, signer: M
     signer,
     clock: realClock,
     boundMs: memoryBoundMs,
+    ...more,
   })
 }
 

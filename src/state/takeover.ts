@@ -1,0 +1,163 @@
+import { hex } from '../bytes/bytes.ts'
+import type { Claim } from '../keeper/signed-mark.ts'
+import { configPath } from './config.ts'
+import { StateError, stateError } from './error.ts'
+import { locate, type OpenOptions, openHome, type World } from './home.ts'
+import { reachNamed } from './keepers.ts'
+import { Pulse, pulseMs, signIn } from './pulse.ts'
+import { readHome } from './reader.ts'
+import { openSigner } from './signer.ts'
+import type { Store } from './store.ts'
+import {
+  copyInto,
+  eraseLower,
+  eraseTerm,
+  makeWhole,
+  newestWhole,
+  type Term,
+  termOf,
+  termsOf,
+} from './terms.ts'
+
+/** How long an owner may give no sign of life before taking over is tried. */
+export const silenceMsDefault = 5_000
+export const silenceMsMin = 2 * pulseMs
+
+export type TakeOverOptions = Omit<OpenOptions, 'ownership' | 'change'> & {
+  /** Names this node, for people. 1 to 64 bytes. */
+  readonly node: string
+  readonly silenceMs?: number
+  /** Waits until the owner is gone, however long that takes; without it an owner that gives a sign of life is ELOCKED. */
+  readonly standby?: boolean
+  /** Hears once that somebody else has taken over from this process. */
+  readonly lost?: (error: StateError) => void
+  /** Stops waiting. */
+  readonly signal?: AbortSignal
+}
+
+export type Owned = { readonly store: Store; readonly term: Term }
+
+/**
+ * Opens a shared home for writing (docs/spec/ownership.md): waits for its owner to be silent, takes over at the keeper, and
+ * goes on with a copy of what the owner before had, in a directory that nobody else writes to.
+ * @throws StateError ELOCKED (it has an owner), and as `openHome`
+ */
+export async function takeOver(world: World, shared: string, options: TakeOverOptions): Promise<Owned> {
+  for (let before: Claim | undefined; ; ) {
+    await silence(world, shared, options, before !== undefined)
+    try {
+      const claimed = await claim(world, shared, options, before)
+      if ('seen' in claimed) before = claimed.seen
+      else return await goOn(world, shared, claimed, options)
+    } catch (error) {
+      const told = stateError(error)
+      const isTaken = told instanceof StateError && told.code === 'ELOCKED'
+      if (!(isTaken && options.standby)) throw told
+    }
+  }
+}
+
+/**
+ * Returns when nobody has given a sign of life for a while, or the owner has said that it ended, unless somebody has claimed
+ * since. @throws StateError ELOCKED
+ */
+async function silence(
+  { disk, clock }: World,
+  shared: string,
+  { silenceMs = silenceMsDefault, standby = false, signal }: TakeOverOptions,
+  isClaimed: boolean,
+): Promise<void> {
+  let last = await signIn(disk, shared)
+  let since = clock.monotonic()
+  while ((isClaimed || !last.isEnded) && clock.monotonic() - since < silenceMs) {
+    await new Promise<void>(resolve => clock.after(pulseMs / 2, resolve))
+    if (signal?.aborted) throw new StateError('EBUSY', 'it was not waited for any longer')
+    const now = await signIn(disk, shared)
+    if (now.seen === last.seen) continue
+    if (!standby) throw new StateError('ELOCKED', `${shared} has an owner, in term ${now.highest}`)
+    last = now
+    since = clock.monotonic()
+  }
+}
+
+/**
+ * The one decision: a compare-and-swap at the keeper, from the claim that was found to the next one. `before` is what was
+ * found there when nobody had given a sign of life the last time: who has just claimed gets time to give one.
+ * @throws StateError ELOCKED: another one was quicker
+ */
+async function claim(
+  world: World,
+  shared: string,
+  { node, keeper: elsewhere }: TakeOverOptions,
+  before: Claim | undefined,
+): Promise<Claim | { readonly seen: Claim }> {
+  const { disk, entropy } = world
+  const from = await newestWhole(disk, shared)
+  if (from === undefined) throw new StateError('ENOENT', `no home at ${shared}`)
+  const reader = await readHome(world, from.home, from.anchorBase)
+  try {
+    const { config } = reader
+    const { signer, keys } = await openSigner(reader)
+    using _ = keys
+    const { anchorPath: anchor } = await locate(disk, from.home, from.anchorBase)
+    const keeper = await reachNamed(world, config, elsewhere, { signer, keys, anchor })
+    try {
+      if (keeper?.owner === undefined || keeper.claim === undefined)
+        throw new StateError(
+          'EINVAL',
+          `keeper ${config.keeper} knows no owners: a shared home takes etcd or postgres`,
+        )
+      const held = await keeper.owner()
+      const highest = (await termsOf(disk, shared)).at(-1)?.number ?? 0
+      const isNew = held !== undefined && held.term > highest && held.owner !== before?.owner
+      if (isNew) return { seen: held }
+      const term = Math.max(held?.term ?? 0, highest) + 1
+      const next = { term, owner: `${node} ${hex(entropy.bytes(8))}` }
+      await keeper.claim(held, next)
+      return next
+    } finally {
+      await keeper?.close()
+    }
+  } finally {
+    await reader.close()
+  }
+}
+
+/** From here on nobody else is told yes; nothing is, until the copy is whole. */
+async function goOn(world: World, shared: string, claim: Claim, options: TakeOverOptions): Promise<Owned> {
+  const { disk, clock } = world
+  const term = termOf(shared, claim.term)
+  await disk.makeDirectory(term.path)
+  await disk.syncDirectory(parentOf(term.path))
+  let opened: Store | undefined
+  let isTold = false
+  const watch = async (): Promise<void> => {
+    const highest = (await termsOf(disk, shared)).at(-1)?.number ?? 0
+    if (highest <= term.number || opened === undefined || isTold) return
+    isTold = true
+    const error = await opened.get(configPath, { fresh: true }).then(() => undefined, stateError)
+    if (error instanceof StateError && error.code === 'ELOCKED') options.lost?.(error)
+    else isTold = false
+  }
+  const pulse = await Pulse.start(disk, clock, term, watch)
+  let isWhole = false
+  try {
+    await copyInto(disk, shared, term)
+    const judged = async (): Promise<void> => {
+      await makeWhole(disk, term)
+      isWhole = true
+      await eraseLower(disk, shared, term)
+    }
+    const ownership = { claim, judged, released: () => pulse.stop({ isLast: true }) }
+    opened = await openHome(world, term.home, term.anchorBase, { ...options, ownership })
+    return { store: opened, term }
+  } catch (error) {
+    await pulse.stop({ isLast: true })
+    if (!isWhole) await eraseTerm(disk, term).catch(() => {}) // what went wrong first counts
+    throw error
+  }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/'))
+}
