@@ -4,11 +4,21 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, type SpawnOptionsWithoutStdio, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { realClock } from '../../src/node/clock.ts'
+import { realDisk } from '../../src/node/disk.ts'
+import { openEntropy } from '../../src/node/entropy.ts'
+import { firstIdentity, readIdentity } from '../../src/session/own-identity.ts'
+import { addPeer } from '../../src/session/peers.ts'
+import { identityText, parseIdentityText } from '../../src/signature/identity.ts'
+import { createHome } from '../../src/state/create.ts'
+import { openHome } from '../../src/state/home.ts'
+
+const world = { disk: realDisk, clock: realClock, entropy: openEntropy() }
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const program = join(root, 'bin/pawl')
@@ -128,12 +138,25 @@ export class Scene {
     return stdout
   }
 
-  /** A home of profile dev; answers with its identity. */
+  /** A home of profile dev, as `pawl init` makes it, without a process of its own; answers with its identity. */
   async home(name: string): Promise<string> {
-    const answer = await this.ok('init', '--home', name, '--profile', 'dev', '--json')
-    const { identity, anchor } = JSON.parse(answer)
-    this.anchors.set(name, anchor)
-    return identity
+    const anchorBase = this.env.PAWL_ANCHOR ?? this.path('anchors')
+    mkdirSync(anchorBase, { recursive: true, mode: 0o700 })
+    const { identity, records } = firstIdentity()
+    const config = { keeper: 'file', profile: 'dev' } as const
+    const wanted = { home: this.path(name), anchorBase, config, first: records }
+    this.anchors.set(name, (await createHome(world, wanted)).anchor)
+    return identityText(identity.id)
+  }
+
+  /** As `pawl peer add` does. */
+  async know(home: string, name: string, identity: string): Promise<void> {
+    const store = await openHome(world, this.path(home), this.env.PAWL_ANCHOR)
+    try {
+      await addPeer(store, (await readIdentity(store)).id, name, parseIdentityText(identity))
+    } finally {
+      await store.close()
+    }
   }
 
   /** What people read, with what differs from run to run named. */
@@ -213,10 +236,7 @@ export class Pair {
   async meet(): Promise<void> {
     const [alice, bob] = await Promise.all([this.scene.home('alice'), this.scene.home('bob')])
     this.bob = bob
-    await Promise.all([
-      this.scene.ok('peer', 'add', 'bob', bob, '--home', 'alice'),
-      this.scene.ok('peer', 'add', 'alice', alice, '--home', 'bob'),
-    ])
+    await Promise.all([this.scene.know('alice', 'bob', bob), this.scene.know('bob', 'alice', alice)])
   }
 
   get receiver(): Running {

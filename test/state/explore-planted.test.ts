@@ -4,10 +4,14 @@ import { after, test } from 'node:test'
 import { runAlone, runJobs } from './explore-pool.ts'
 import { bugs } from './planted.ts'
 
-let caught = 0
-after(() => console.log(`# ${caught} of ${bugs.length} planted bugs caught`))
+const slow = process.env.SLOW === '1'
+/** `npm run planted` shows all of them. */
+const planted = slow ? bugs : bugs.filter((_, n) => n % 3 === 0)
 
-for (const { name, broken, edits = [] } of bugs)
+let caught = 0
+after(() => console.log(`# ${caught} of ${planted.length} planted bugs caught`))
+
+for (const { name, broken, edits = [] } of planted)
   test(`planted: ${broken}`, async t => {
     const { found } = await runAlone({ kind: 'bug', name, isPlanted: true }, edits)
     assert.ok(found !== undefined, `${name} was not found`)
@@ -16,7 +20,7 @@ for (const { name, broken, edits = [] } of bugs)
   })
 
 // As long again as finding them.
-if (process.env.SLOW === '1')
+if (slow)
   test('what finds them finds nothing in the store as it is', async () => {
     const jobs = bugs.map(({ name }) => ({ kind: 'bug', name, isPlanted: false }) as const)
     await runJobs(jobs, {
