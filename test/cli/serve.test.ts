@@ -227,8 +227,7 @@ suite('commands beside a receive that holds the home', { timeout: 300_000 }, () 
     // It is told, unless it is so busy that the goodbye is over before it reads on: then nobody answers it.
     const sent = await sending.ended
     if (sent.code === 20) assertFails(sent, { exit: 20, code: 'channel/NO_ANSWER' })
-    else
-      assertFails(sent, { exit: 3, code: 'channel/UNKNOWN_IDENTITY', error: /bob does not take messages/ })
+    else assertFails(sent, { exit: 3, code: 'channel/UNKNOWN_IDENTITY', error: /bob does not take messages/ })
     // Nothing was lost: added again, all goes on.
     const alice = (await scene.ok('id', '--home', 'alice')).trim()
     await scene.ok('peer', 'add', 'alice', alice, '--home', 'bob')
