@@ -75,6 +75,7 @@ test('the names that programs rely on are there', () => {
       'firstIdentity',
       'listPeers',
       'openIdentity',
+      'openLetters',
       'readIdentity',
       'removePeer',
     ],

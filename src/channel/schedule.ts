@@ -22,6 +22,7 @@ export type EpochKeys = {
 }
 
 export const modeStream = 1
+export const modeLetter = 2
 export const secretIdBytes = 16
 const keyBytes = 32
 const empty = new Uint8Array(0)
@@ -32,9 +33,15 @@ export function transcriptHash(kdf: Kdf, transcript: readonly Uint8Array[]): Uin
 }
 
 /** Takes ownership of `shared`. `hellos` is TH(1..2). */
-export function handshakeKeys(kdf: Kdf, suiteId: number, shared: Secret, hellos: Uint8Array): HandshakeKeys {
+export function handshakeKeys(
+  kdf: Kdf,
+  suiteId: number,
+  shared: Secret,
+  hellos: Uint8Array,
+  mode: number = modeStream,
+): HandshakeKeys {
   using input = shared
-  using early = kdf.extract(zeros(kdf), new Writer(3).u16(suiteId).u8(modeStream).done())
+  using early = kdf.extract(zeros(kdf), new Writer(3).u16(suiteId).u8(mode).done())
   using salt = expandLabel(kdf, early, 'derived', kdf.hash(empty))
   const hs = kdf.extract(salt.bytes, input.bytes)
   using client = expandLabel(kdf, hs, 'c hs', hellos)

@@ -22,6 +22,9 @@ export type Kem = {
   readonly ciphertextBytes: number
   readonly sharedBytes: number
   generate(): KemKeyPair
+  readonly seedBytes: number
+  /** The pair of fresh random bytes, for a key that may outlive its process. They stay the caller's to wipe. */
+  fromSeed(seed: Secret): KemKeyPair
   /** @throws KemError */
   encapsulate(publicKey: Uint8Array): { readonly ciphertext: Uint8Array; readonly shared: Secret }
   /**
@@ -37,6 +40,7 @@ export type KemKeyPair = { readonly publicKey: Uint8Array; readonly parts: reado
 
 const mlkemPublicBytes = 1568
 const mlkemCiphertextBytes = 1568
+const mlkemSeedBytes = 64
 const x25519Bytes = 32
 const publicBytes = mlkemPublicBytes + x25519Bytes
 const ciphertextBytes = mlkemCiphertextBytes + x25519Bytes
@@ -57,6 +61,13 @@ export const mlkem1024x25519: Kem = {
       publicKey: concat(rawPublic(lattice.publicKey), rawPublic(curve.publicKey)),
       parts: [lattice.privateKey, curve.privateKey],
     }
+  },
+  seedBytes: mlkemSeedBytes + x25519Bytes,
+  fromSeed(seed) {
+    return mlkem1024x25519FromSeeds(
+      seed.bytes.subarray(0, mlkemSeedBytes),
+      seed.bytes.subarray(mlkemSeedBytes),
+    )
   },
   encapsulate(publicKey) {
     if (publicKey.length !== publicBytes) throw new KemError('key share has the wrong length')

@@ -93,7 +93,11 @@ export function judgeIdentity(peer: Peer, shown: Identity): 'same' | 'newer' | '
   return shown.records.length > peer.records.length ? 'newer' : 'same'
 }
 
-export async function rememberIdentity(store: Store, peer: Peer, shown: Identity): Promise<Peer> {
+export async function rememberIdentity(
+  store: Pick<Store, 'commit'>,
+  peer: Peer,
+  shown: Identity,
+): Promise<Peer> {
   const next = { ...peer, records: shown.records }
   await store.commit([{ put: peerPrefix + peer.name, payload: encodePeer(next) }])
   return next

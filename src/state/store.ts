@@ -3,6 +3,7 @@ import type { Secret } from '../crypto/secret.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
+import { SessionMarks } from '../keeper/session-marks.ts'
 import type { Mark } from '../mark/mark.ts'
 import { Admission } from './admission.ts'
 import type { AmendingParts } from './amending.ts'
@@ -50,6 +51,8 @@ export type StoreParts = {
 /** An open state store: what its records are, who may no longer be put to, and what it gives up by itself. */
 export class Store {
   readonly openedAs: 'newest' | 'maybe older' // its keeper cannot tell: it counts as a restore
+  /** Of sessions that are kept here, beside the store's own mark. */
+  readonly sessionMarks: SessionMarks
   readonly #parts: StoreParts
   readonly #compaction: Compaction
   readonly #admission: Admission
@@ -62,6 +65,7 @@ export class Store {
   constructor(parts: StoreParts) {
     this.#parts = parts
     this.openedAs = parts.amending.keeper.openedAs
+    this.sessionMarks = new SessionMarks(parts.amending.world.disk, parts.amending.anchor)
     const { journal, records, source, scopes, entropy } = parts
     parts.audit.attach({
       commit: changes => this.#commitOwn(changes),

@@ -2,6 +2,7 @@ import { hex } from '../bytes/bytes.ts'
 import { sha256 } from '../crypto/hash.ts'
 import { type Disk, DiskError } from '../host/disk.ts'
 import { anchorNames, join } from '../keeper/anchor.ts'
+import { sessionMarkPrefix } from '../keeper/session-marks.ts'
 import { removeAll } from './create.ts'
 import { StateError } from './error.ts'
 import { journalName, locate } from './home.ts'
@@ -154,6 +155,9 @@ async function copyTerm(disk: Disk, from: Term, to: Term): Promise<void> {
   await disk.makeDirectory(anchor)
   for (const name of [anchorNames.key, anchorNames.slots, anchorNames.mark])
     await copyFile(disk, join(anchorPath, name), join(anchor, name))
+  // Nobody was told anything that the journal copied before does not have; so none of these is ahead of it.
+  for (const name of await disk.list(anchorPath))
+    if (name.startsWith(sessionMarkPrefix)) await copyFile(disk, join(anchorPath, name), join(anchor, name))
   await (await disk.open(join(anchor, anchorNames.lock), { access: 'exclusive' })).close()
   await disk.syncDirectory(anchor)
   await disk.syncDirectory(to.anchorBase)

@@ -1,0 +1,381 @@
+import { BytesError } from '../bytes/bytes.ts'
+import { asBytes, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
+import {
+  type ClientHello,
+  decodeClientHello,
+  decodeServerHello,
+  decodeSession,
+  encodeClientHello,
+  encodeServerHello,
+  encodeSession,
+  type LetterState,
+  markHead,
+  markNumber,
+  promisedBy,
+  type ServerHello,
+  secretsIn,
+} from '../channel/letter/index.ts'
+import type { Role } from '../channel/state.ts'
+import { Secret } from '../crypto/secret.ts'
+import { suites } from '../crypto/suite.ts'
+import type { Clock } from '../host/clock.ts'
+import type { Entropy } from '../host/entropy.ts'
+import { type SessionMark, type SessionMarks, sessionMarkPrefix } from '../keeper/session-marks.ts'
+import { type Amendment, decodeAmendment, encodeAmendment } from '../mark/amendment.ts'
+import { judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
+import { signAs, verifyFrom } from '../signature/hybrid.ts'
+import type { Identity } from '../signature/identity.ts'
+import { amendmentPrefix, amendments } from '../state/amendments.ts'
+import type { Change } from '../state/change.ts'
+import { StateError, stateError } from '../state/error.ts'
+import type { Store } from '../state/store.ts'
+import type { OwnIdentity } from './own-identity.ts'
+
+/** What letters are kept in. */
+export type LetterStore = Pick<
+  Store,
+  'commit' | 'get' | 'getSecret' | 'has' | 'list' | 'makeScope' | 'shred' | 'openedAs'
+> & { readonly sessionMarks: Pick<SessionMarks, 'begin' | 'open' | 'remove'> }
+
+/** What letters need of a home. `crashAt` is a test hook: it is told of every point at which a crash is tried (S11). */
+export type LetterEndpoint = {
+  readonly store: LetterStore
+  readonly own: OwnIdentity
+  readonly clock: Clock
+  readonly entropy: Entropy
+  readonly crashAt?: ((point: LetterPoint) => void) | undefined
+}
+
+export type LetterPoint =
+  | 'letter/parsed'
+  | 'letter/decrypting'
+  | 'letter/opened'
+  | 'letter/committing'
+  | 'letter/marking'
+  | 'letter/committed'
+
+/** A handshake that waits for the other end. */
+export type Hello =
+  | { readonly role: 'client'; readonly waiting: ClientHello }
+  | { readonly role: 'server'; readonly waiting: ServerHello }
+
+export const letterPrefix = '/pawl/letter/'
+export const letterAmendmentPrefix = '/pawl/letter-amendment/'
+const amendmentPurpose = 'pawl v1 letter amendment'
+
+type Found =
+  | { readonly verdict: 'go on' }
+  | {
+      readonly verdict: Exclude<ReturnType<typeof judgeOpen>, 'go on'> | 'the store may have gone back'
+      readonly state: LetterState
+      readonly mark: Mark
+    }
+
+/** Where one letter session lies, and how far it has come: its record, its mark, and the one order of both. */
+export class LetterKeeping {
+  readonly #endpoint: LetterEndpoint
+  readonly #paths: Paths
+  #state: LetterState | undefined
+  #hello: Hello | undefined
+  #proof: Uint8Array | undefined
+  #mark: SessionMark | undefined
+  #held: Mark | undefined
+  #confirmed = 0
+  /** What was found here may be older than it was: the keeper cannot tell, or the store went on by an amendment since. */
+  #isDoubtful = false
+  /** A write whose outcome is not known: what is in memory may be neither old nor new. */
+  #failed: unknown
+
+  private constructor(endpoint: LetterEndpoint, paths: Paths) {
+    this.#endpoint = endpoint
+    this.#paths = paths
+  }
+
+  static async open(endpoint: LetterEndpoint, key: string, role: Role): Promise<LetterKeeping> {
+    const kept = new LetterKeeping(endpoint, pathsOf(key, role))
+    await kept.#load(role)
+    return kept
+  }
+
+  get state(): LetterState | undefined {
+    return this.#state
+  }
+
+  get hello(): Hello | undefined {
+    return this.#hello
+  }
+
+  async await(hello: Hello): Promise<void> {
+    this.#refuseIfFailed()
+    const { store } = this.#endpoint
+    await store.makeScope(this.#paths.helloScope)
+    const amendments = this.#amendments
+    using payload = new Secret(
+      hello.role === 'client'
+        ? encodeClientHello({ ...hello, amendments })
+        : encodeServerHello({ ...hello, amendments }),
+    )
+    await store.commit([{ put: this.#paths.hello, payload: payload.bytes, scope: this.#paths.helloScope }])
+    wipeHello(this.#hello)
+    this.#hello = hello
+  }
+
+  /** The session before is destroyed, then the mark is made, then the new one stands. */
+  async establish(state: LetterState, proof: Uint8Array | undefined): Promise<void> {
+    this.#refuseIfFailed()
+    const { store } = this.#endpoint
+    const { session, scope, hello, helloScope, mark } = this.#paths
+    await this.#forget()
+    await shredIfThere(store, scope)
+    const first = { domain: state.id, number: 0, head: markHead(state) }
+    this.#mark = await store.sessionMarks.begin(mark, state.markKey, first).catch(inStateCodes)
+    this.#held = await this.#mark.read()
+    await store.makeScope(scope)
+    using payload = new Secret(encodeSession({ state, confirmed: 0, amendments: this.#amendments }))
+    await store.commit([
+      { put: session, payload: payload.bytes, scope },
+      ...(proof === undefined ? [] : [{ put: this.#paths.proof, payload: proof, scope }]),
+      { delete: hello },
+    ])
+    this.#state = state
+    this.#isDoubtful = false
+    this.#proof = proof
+    wipeHello(this.#hello)
+    this.#hello = undefined
+    await shredIfThere(store, helloScope)
+  }
+
+  /** What the mark makes of what was found here; one that is behind it by a crash is moved on. */
+  async holdAgainstMark(): Promise<Found> {
+    const [state, mark] = [this.#state, this.#held]
+    if (state === undefined || mark === undefined) return { verdict: 'go on' }
+    const own = markOf(state)
+    const promised = promisedBy(mark.number)
+    // Either direction ahead of a mark that is ahead as a whole: another history of the same session.
+    const isFork =
+      own.number < mark.number && (state.send.epoch > promised.send || state.receive.epoch > promised.receive)
+    const rootAtMark =
+      own.number === mark.number ? own.head : own.number > mark.number ? mark.head : undefined
+    const verdict = judgeOpen({ mark, size: own.number, confirmed: this.#confirmed, rootAtMark })
+    if (isFork) return { verdict: 'the store forked', state, mark }
+    if (verdict !== 'go on') return { verdict, state, mark }
+    if (this.#isDoubtful) return { verdict: 'the store may have gone back', state, mark }
+    await this.#advance(state)
+    return { verdict }
+  }
+
+  /** State durable, then mark advanced, then this object changes; only then is anything given away. */
+  async commit(
+    next: LetterState,
+    {
+      changes = [],
+      made = [],
+    }: { readonly changes?: readonly Change[]; readonly made?: readonly Secret[] } = {},
+  ): Promise<void> {
+    this.#refuseIfFailed()
+    const before = this.#state
+    const { crashAt } = this.#endpoint
+    const kept = { state: next, confirmed: this.#held?.number ?? 0, amendments: this.#amendments }
+    using payload = new Secret(encodeSession(kept))
+    const { session, scope, proof } = this.#paths
+    const isAnswered = this.#proof !== undefined && next.proof === undefined
+    try {
+      const committing = this.#endpoint.store.commit([
+        { put: session, payload: payload.bytes, scope },
+        ...(isAnswered ? [{ delete: proof }] : []),
+        ...changes,
+      ])
+      crashAt?.('letter/committing')
+      await committing
+    } catch (error) {
+      wipe(unlike(secretsIn(next), before, made))
+      if (!(error instanceof StateError && error.outcome === 'not applied')) this.#failed = error
+      throw error
+    }
+    crashAt?.('letter/marking')
+    await this.#advance(next)
+    if (isAnswered) this.#proof = undefined
+    this.#state = next
+    wipe(unlike(before === undefined ? [] : secretsIn(before), next, made))
+  }
+
+  /** Goes on above what was promised, with an amendment that says from where to where. */
+  async goOn(moved: LetterState, by: string): Promise<void> {
+    const [state, held] = [this.#state, this.#held]
+    if (state === undefined || held === undefined) throw new TypeError('nothing to go on from')
+    const { store, own, clock } = this.#endpoint
+    const amendment = {
+      abandoned: held,
+      adopted: markOf(state),
+      reason: 'recovery',
+      by,
+      at: clock.now(),
+    } as const
+    const bytes = encodeAmendment(amendment)
+    const signature = await signAs(own.keys, own.identity.current, amendmentPurpose, bytes)
+    const payload = encodeCbor({ format: 1, amendment: bytes, signature })
+    const number = store.list(letterAmendmentPrefix).length + 1
+    await this.commit(moved, { changes: [{ put: `${letterAmendmentPrefix}${number}`, payload }] })
+    this.#isDoubtful = false
+  }
+
+  /** The letter, with the proof in front as long as the other end may not have it. */
+  withProof(letter: Uint8Array): Uint8Array {
+    return this.#proof === undefined ? letter : Buffer.concat([this.#proof, letter])
+  }
+
+  async destroy(): Promise<void> {
+    const { store } = this.#endpoint
+    await this.#forget()
+    await shredIfThere(store, this.#paths.scope)
+    await shredIfThere(store, this.#paths.helloScope)
+    wipeHello(this.#hello)
+    this.#hello = undefined
+    await store.sessionMarks.remove(this.#paths.mark)
+  }
+
+  async end(): Promise<void> {
+    await this.#forget()
+    wipeHello(this.#hello)
+    this.#hello = undefined
+  }
+
+  async #load(role: Role): Promise<void> {
+    const { store } = this.#endpoint
+    const { session, proof, mark } = this.#paths
+    this.#hello = await this.#loadHello(role)
+    if (!store.has(session)) return
+    using payload = await store.getSecret(session)
+    const kept = decodeSession(payload.bytes, suites)
+    this.#state = kept.state
+    this.#confirmed = kept.confirmed
+    this.#isDoubtful = await this.#mayBeOlder(kept.amendments)
+    if (store.has(proof)) this.#proof = (await store.get(proof)).payload
+    const { markKey, id } = kept.state
+    this.#mark = await store.sessionMarks.open(mark, markKey, id).catch(inStateCodes)
+    this.#held = await this.#mark.read()
+  }
+
+  /** What waits may be from before it was used: then it is no more. */
+  async #loadHello(role: Role): Promise<Hello | undefined> {
+    const { store } = this.#endpoint
+    const { hello, helloScope } = this.#paths
+    if (store.has(hello)) {
+      using payload = await store.getSecret(hello)
+      const found: Hello & { readonly amendments: number } =
+        role === 'client'
+          ? { role, ...decodeClientHello(payload.bytes, suites) }
+          : { role, ...decodeServerHello(payload.bytes, suites) }
+      if (!(await this.#mayBeOlder(found.amendments))) return found
+      wipeHello(found)
+    }
+    await shredIfThere(store, helloScope)
+    return undefined
+  }
+
+  get #amendments(): number {
+    return this.#endpoint.store.list(amendmentPrefix).length
+  }
+
+  async #mayBeOlder(before: number): Promise<boolean> {
+    const { store } = this.#endpoint
+    if (store.openedAs === 'maybe older') return true
+    if (this.#amendments === before) return false
+    const since = (await amendments(store)).slice(before)
+    // A change of keeper goes on from the newest state there is.
+    return since.some(({ amendment }) => amendment.reason !== 'keeper-change')
+  }
+
+  async #advance(state: LetterState): Promise<void> {
+    const next = markOf(state)
+    const [mark, held] = [this.#mark, this.#held]
+    if (mark === undefined || held === undefined) throw new TypeError('a session has a mark')
+    if (sameMark(held, next)) return
+    try {
+      await mark.advance(held, next)
+    } catch (error) {
+      this.#failed = error
+      throw stateError(error)
+    }
+    this.#held = next
+  }
+
+  async #forget(): Promise<void> {
+    if (this.#state !== undefined) wipe(secretsIn(this.#state))
+    this.#state = undefined
+    this.#proof = undefined
+    await this.#mark?.close()
+    this.#mark = undefined
+    this.#held = undefined
+    this.#confirmed = 0
+  }
+
+  #refuseIfFailed(): void {
+    if (this.#failed !== undefined)
+      throw new StateError('EPOISONED', 'a write of this session failed: open it again', {
+        cause: this.#failed,
+      })
+  }
+}
+
+type Paths = ReturnType<typeof pathsOf>
+
+function pathsOf(key: string, role: Role) {
+  const place = `${letterPrefix}${role}/${key}`
+  return {
+    session: `${place}/session`,
+    proof: `${place}/proof`,
+    hello: `${place}/hello`,
+    scope: `letter:${role}:${key}`,
+    helloScope: `letter-hello:${role}:${key}`,
+    mark: `${sessionMarkPrefix}${role}-${key}`,
+  } as const
+}
+
+function markOf(state: LetterState): Mark {
+  return { domain: state.id, number: markNumber(state), head: markHead(state) }
+}
+
+async function shredIfThere(store: LetterStore, scope: string): Promise<void> {
+  try {
+    await store.shred(scope)
+  } catch (error) {
+    if (!(error instanceof StateError && error.code === 'ENOENT')) throw error
+  }
+}
+
+/** An amendment of a letter session, and whether that identity signed it. @throws BytesError */
+export async function openLetterAmendment(
+  payload: Uint8Array,
+  identity: Identity,
+): Promise<{ readonly amendment: Amendment; readonly isSigned: boolean }> {
+  const map = decodeCborMap(payload, ['format', 'amendment', 'signature'])
+  if (map.format !== 1) throw new BytesError('amendment record of an unknown format')
+  const bytes = asBytes(map.amendment)
+  const isSigned = await verifyFrom(identity.current, amendmentPurpose, bytes, asBytes(map.signature))
+  return { amendment: decodeAmendment(bytes), isSigned }
+}
+
+/** What of these the state does not have. */
+function unlike(
+  secrets: readonly Secret[],
+  state: LetterState | undefined,
+  made: readonly Secret[],
+): Secret[] {
+  const kept = state === undefined ? [] : secretsIn(state)
+  return [...secrets, ...made].filter(secret => !kept.includes(secret))
+}
+
+export function wipe(secrets: readonly Secret[]): void {
+  for (const secret of secrets) secret[Symbol.dispose]()
+}
+
+export function wipeHello(hello: Hello | undefined): void {
+  if (hello?.role === 'client') wipe([hello.waiting.seed])
+  if (hello?.role === 'server')
+    wipe([hello.waiting.hs, hello.waiting.clientKey, hello.waiting.clientFinished])
+}
+
+function inStateCodes(error: unknown): never {
+  throw stateError(error)
+}

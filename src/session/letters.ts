@@ -1,0 +1,328 @@
+import { base64url, equal } from '../bytes/bytes.ts'
+import {
+  answerHello,
+  beginLetters,
+  enterEpoch,
+  type LetterState,
+  letterLimits,
+  moveOn,
+  needsEpoch,
+  openTrial,
+  type Pen,
+  parseLetter,
+  promisedBy,
+  proofDigest,
+  readAnswer,
+  readProof,
+  type Sealed,
+  saltBytes,
+  seal,
+  type Trial,
+  tryLetter,
+} from '../channel/letter/index.ts'
+import { ChannelError, refusal } from '../channel/reasons.ts'
+import type { Purpose } from '../channel/schedule.ts'
+import type { Role } from '../channel/state.ts'
+import { suites } from '../crypto/suite.ts'
+import { signAs, verifyFrom } from '../signature/hybrid.ts'
+import { type Identity, verifyIdentity } from '../signature/identity.ts'
+import type { Change } from '../state/change.ts'
+import { SessionError, sessionCode } from './error.ts'
+import { type LetterEndpoint, LetterKeeping, type LetterStore, wipe } from './letter-keeping.ts'
+import { judgeIdentity, type Peer, rememberIdentity } from './peers.ts'
+
+/** Who is at the other end. */
+export type LetterParty = {
+  /** Names its records and its mark. */
+  readonly key: string
+  /** Whom a hello is made out to, and as whom it is taken here. */
+  readonly calls: Uint8Array
+  readonly calledAs: Uint8Array
+  /** Judges who has shown itself, and remembers what is new of it. */
+  meet(identity: Identity): Promise<'known' | 'older' | 'another'>
+}
+
+export type LetterOptions = {
+  /**
+   * What becomes of a session that is, or may be, older than what its mark has promised (S9). `refuse`:
+   * `session/ROLLBACK`, until a new one is begun. `continue`: it goes on above everything promised, and a signed
+   * amendment says so.
+   */
+  readonly restored?: 'refuse' | 'continue'
+  /** Who decided to go on, for the amendment. */
+  readonly by?: string
+}
+
+/**
+ * The letters exchanged with a peer: what this end has of them in its store, if anything. The end that begins is the
+ * client.
+ * @throws SessionError `session/ROLLBACK`; StateError EINTEGRITY (the session's mark is gone or damaged)
+ */
+export function openLetters(
+  endpoint: LetterEndpoint & { readonly store: LetterStore & Parameters<typeof rememberIdentity>[0] },
+  peer: Peer,
+  role: Role,
+  options: LetterOptions = {},
+): Promise<LetterSession> {
+  let known = peer
+  const { store, own } = endpoint
+  const party: LetterParty = {
+    key: base64url(peer.id),
+    calls: peer.id,
+    calledAs: own.identity.id,
+    async meet(identity) {
+      const shown = judgeIdentity(known, identity)
+      if (shown === 'newer') known = await rememberIdentity(store, known, identity)
+      return shown === 'older' || shown === 'another' ? shown : 'known'
+    },
+  }
+  return LetterSession.open(endpoint, party, role, options)
+}
+
+/**
+ * Sealed messages that need no live connection, made durable (docs/spec/letter.md). Steps are taken one at a time, and
+ * each is committed, then marked, then answered.
+ */
+export class LetterSession {
+  readonly role: Role
+  readonly #endpoint: LetterEndpoint
+  readonly #party: LetterParty
+  readonly #kept: LetterKeeping
+  readonly #options: LetterOptions
+  #pen: Pen | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+
+  private constructor(
+    endpoint: LetterEndpoint,
+    party: LetterParty,
+    kept: LetterKeeping,
+    role: Role,
+    options: LetterOptions,
+  ) {
+    this.#endpoint = endpoint
+    this.#party = party
+    this.#kept = kept
+    this.role = role
+    this.#options = options
+  }
+
+  static async open(
+    endpoint: LetterEndpoint,
+    party: LetterParty,
+    role: Role,
+    options: LetterOptions = {},
+  ): Promise<LetterSession> {
+    const kept = await LetterKeeping.open(endpoint, party.key, role)
+    const session = new LetterSession(endpoint, party, kept, role, options)
+    await session.#inTurn(() => session.#settle())
+    return session
+  }
+
+  /** Whether there is a session to seal and open in. */
+  get stands(): boolean {
+    return this.#kept.state !== undefined
+  }
+
+  /** The session's id, 32 bytes, the same at both ends. @throws SessionError `channel/CLOSED` */
+  get id(): Uint8Array {
+    return this.#state().id
+  }
+
+  /** The highest epoch entered in each direction. @throws SessionError `channel/CLOSED` */
+  get epochs(): { readonly send: number; readonly receive: number } {
+    const { send, receive } = this.#state()
+    return { send: send.epoch, receive: receive.epoch }
+  }
+
+  /** The client's first flight. A session that stands goes on until {@link finish}. */
+  begin(): Promise<Uint8Array> {
+    return this.#inTurn(async () => {
+      this.#require('client')
+      const { waiting, flight } = beginLetters({ ...this.#endpoint, suites }, this.#party.calls)
+      await this.#kept.await({ role: 'client', waiting })
+      return flight
+    })
+  }
+
+  /** The server's answer to it. A session that stands goes on until a letter comes in the new one. */
+  answer(hello: Uint8Array): Promise<Uint8Array> {
+    return this.#inTurn(async () => {
+      this.#require('server')
+      const { identity } = this.#endpoint.own
+      const signing = answerHello({ ...this.#endpoint, suites }, { ...this.#party, identity }, hello)
+      const { waiting, flight } = signing.go(await this.#sign(signing))
+      await this.#kept.await({ role: 'server', waiting })
+      return flight
+    })
+  }
+
+  /** The client's session stands from here on; the one before it is destroyed. */
+  finish(answer: Uint8Array): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#require('client')
+      const { hello } = this.#kept
+      if (hello?.role !== 'client') throw closed('no session was begun here')
+      const { entropy, own } = this.#endpoint
+      const verifying = readAnswer(hello.waiting, { identity: own.identity, entropy }, answer)
+      await this.#verify(verifying)
+      const signing = verifying.go()
+      const { state, proof } = signing.go(await this.#sign(signing))
+      await this.#establish(state, proof)
+    })
+  }
+
+  /**
+   * Seals a letter. Committed and marked before it is returned, so that nothing which a restore could take back was
+   * ever given away.
+   * @throws SessionError `channel/CLOSED` (no session), `channel/TOO_LARGE`, `channel/EXHAUSTED`
+   */
+  seal(body: Uint8Array): Promise<Uint8Array> {
+    return this.#inTurn(async () => {
+      const state = this.#state()
+      if (body.length > letterLimits.bodyBytesMax)
+        throw new ChannelError('channel/TOO_LARGE', `a letter has at most ${letterLimits.bodyBytesMax} bytes`)
+      const pen = this.#pen
+      // Whatever becomes of it, it is used now.
+      this.#pen = undefined
+      const fresh = needsEpoch(state, pen) || pen === undefined
+      const at = fresh ? enterEpoch(state, this.#endpoint.entropy.bytes(saltBytes)) : { state, pen }
+      const sealed = seal(at.state, at.pen, body)
+      pen?.chain[Symbol.dispose]()
+      if (fresh) at.pen.chain[Symbol.dispose]()
+      await this.#kept.commit(sealed.state)
+      this.#pen = sealed.pen
+      return this.#kept.withProof(sealed.bytes)
+    })
+  }
+
+  /**
+   * Opens a letter, once. `accept` says what is to be committed together with the fact that it was opened; without it a
+   * crash after the commit loses the text.
+   * @throws SessionError `channel/REPLAY` (opened before, or too old), `channel/TAMPERED`, `channel/PROTOCOL`,
+   * `session/ROLLBACK`; nothing has changed then
+   */
+  open(letter: Uint8Array, accept?: (body: Uint8Array) => readonly Change[]): Promise<Uint8Array> {
+    return this.#inTurn(async () => {
+      const crashAt = this.#endpoint.crashAt ?? (() => undefined)
+      const { proof, data } = parseLetter(letter)
+      crashAt('letter/parsed')
+      if (proof !== undefined) await this.#takeProof(proof)
+      const state = this.#state()
+      const trial = tryLetter(state, data, letterLimits.lateMax)
+      crashAt('letter/decrypting')
+      const opened = this.#openTrial(state, trial)
+      crashAt('letter/opened')
+      await this.#kept.commit(opened.state, { changes: accept?.(opened.body) ?? [], made: trial.made })
+      crashAt('letter/committed')
+      return opened.body
+    })
+  }
+
+  /** Ends the session for good: all that is kept of it is destroyed, with every copy of it (S2). */
+  close(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#drop()
+      await this.#kept.destroy()
+    })
+  }
+
+  /** Lets go of it; it is there when it is opened again. */
+  end(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#drop()
+      await this.#kept.end()
+    })
+  }
+
+  #openTrial(state: LetterState, trial: Trial) {
+    try {
+      return openTrial(state, trial, letterLimits.lateMax)
+    } catch (error) {
+      wipe(trial.made)
+      throw error
+    }
+  }
+
+  /** A server's session stands once the client has proved who it is, in front of its first letter. */
+  async #takeProof(proof: Sealed): Promise<void> {
+    const { hello, state } = this.#kept
+    if (hello?.role === 'server' && equal(proof.sessionId, hello.waiting.sessionId)) {
+      const verifying = readProof(hello.waiting, proof)
+      await this.#verify(verifying)
+      await this.#establish(verifying.go())
+    } else if (state?.role !== 'server' || state.proof === undefined)
+      throw refusal(10, 'a proof that nothing was asked for')
+    else if (!equal(proofDigest(proof.whole), state.proof)) throw refusal(13, 'another proof than was taken')
+  }
+
+  async #establish(state: LetterState, proof?: Uint8Array): Promise<void> {
+    this.#drop()
+    await this.#kept.establish(state, proof)
+    await this.#settle()
+  }
+
+  /** Holds the session against its mark (S3, S9). */
+  async #settle(): Promise<void> {
+    const found = await this.#kept.holdAgainstMark()
+    if (found.verdict === 'go on') return
+    const isBack = found.verdict === 'the store went back' || found.verdict === 'the store may have gone back'
+    if (!isBack || this.#options.restored !== 'continue') {
+      await this.#kept.end()
+      const message = `the letter session is not the newest: ${found.verdict}`
+      throw new SessionError('session/ROLLBACK', message, { trusted: true })
+    }
+    await this.#kept.goOn(
+      moveOn(found.state, promisedBy(found.mark.number)),
+      this.#options.by ?? 'the caller',
+    )
+  }
+
+  async #sign({ purpose, payload }: { readonly purpose: Purpose; readonly payload: Uint8Array }) {
+    const { identity, keys } = this.#endpoint.own
+    return signAs(keys, identity.current, purpose, payload)
+  }
+
+  async #verify(claim: {
+    readonly identity: Identity
+    readonly purpose: Purpose
+    readonly payload: Uint8Array
+    readonly signature: Uint8Array
+  }): Promise<void> {
+    const { identity, purpose, payload, signature } = claim
+    const good =
+      (await verifyIdentity(identity)) && (await verifyFrom(identity.current, purpose, payload, signature))
+    if (!good) throw refusal(50, 'the other end did not prove its identity')
+    const shown = await this.#party.meet(identity)
+    if (shown === 'another') throw refusal(51, 'another identity than the one that is wanted')
+    if (shown === 'older') throw refusal(70, 'an identity record older than the one already seen')
+  }
+
+  #state(): LetterState {
+    const { state } = this.#kept
+    if (state === undefined) throw closed('there is no session: begin one')
+    return state
+  }
+
+  #require(role: Role): void {
+    if (this.role !== role) throw new TypeError(`this end is the ${this.role}`)
+  }
+
+  #drop(): void {
+    this.#pen?.chain[Symbol.dispose]()
+    this.#pen = undefined
+  }
+
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(step).catch(error => {
+      if (error instanceof ChannelError)
+        throw new SessionError(sessionCode(error.code), error.message, { trusted: true })
+      throw error
+    })
+    this.#turn = turn.catch(() => undefined)
+    return turn
+  }
+}
+
+function closed(message: string): ChannelError {
+  return new ChannelError('channel/CLOSED', message)
+}
