@@ -21,11 +21,11 @@ import type { Ending } from './exits.ts'
 import { LookProgress } from './fsck.ts'
 import {
   anchorBaseNamed,
-  checkedHome,
   homeNamed,
   keeperElsewhere,
   notEmpty,
   outputPath,
+  readableHome,
   realWorld,
   refuseOwnFiles,
   standsAt,
@@ -53,7 +53,7 @@ export const recoveryKey: Run = async given => {
 export const backup: Run = async given => {
   const file = await outputPath(given, notEmpty('BACKUP', given.word(0)))
   const to = await keyNamed(given, '--to', parseRecoveryPublicKey)
-  const { home, base: anchorBase } = await checkedHome(given)
+  const { home, base: anchorBase } = await readableHome(given)
   const world = realWorld()
   const progress = new LookProgress(world.clock, process.stderr, 'written')
   const facts = await backupHome(world, {

@@ -2,7 +2,7 @@ import { backupCommands } from './backup-commands.ts'
 import type { Command } from './command.ts'
 import { daemonCommands } from './daemon-commands.ts'
 import { keeperCommands } from './keeper-commands.ts'
-import { anchor, home, json, jsonLines, log, opening, reading } from './options.ts'
+import { anchor, home, json, jsonLines, log, opening, reading, silence, standby } from './options.ts'
 import { stateCommands } from './state-commands.ts'
 import { upkeepCommands } from './upkeep-commands.ts'
 
@@ -23,6 +23,11 @@ export const commands: readonly Command[] = [
         flag: '--keeper KIND',
         about:
           'who keeps the mark: file (in the anchor, the default), none (an older home is not noticed here), etcd:URL,URL,URL or postgres://USER@HOST/DATABASE',
+      },
+      {
+        flag: '--shared',
+        about:
+          'a home that several nodes take turns at, anchor included, in DIR; with keeper etcd or postgres',
       },
       { flag: '--profile NAME', about: 'dev, staging, prod (the default) or high_security' },
       json,
@@ -128,15 +133,18 @@ export const commands: readonly Command[] = [
     about: [
       'Runs until SIGTERM or Ctrl-C: then it finishes what it has in hand and ends. Run the same command again after a crash, or whatever else ended it: FILE never has a message twice, and none is missing.',
       'FILE is made by the first run and belongs to Pawl while it receives: an existing file that is not empty is refused, and so is one that was shortened, replaced, or added to beyond what a crash can leave. What a crash left behind the last acknowledged message is cut off when the next one arrives, and said at the start.',
+      'Of a shared home (pawl init --shared) it is the owner, or with --standby becomes it once the owner before is gone. FILE is then a name: the file lies in the directory of the owner, who says where that is, and goes with the home.',
       'Other commands of this home are done by it meanwhile: sending, to the same peer as well, peers, state.',
       'Standard error says "listening on HOST:PORT" once it is ready (with --log: the event receive/listening, with host and port). Only the peer named is served; whoever proves to be somebody else is refused and named there, once.',
     ],
     options: [
       { flag: '--listen HOST:PORT', about: 'where to listen; port 0 takes a free one', required: true },
       { flag: '--from NAME', about: 'the peer', required: true },
-      { flag: '--out FILE', about: 'the file to append to', required: true },
+      { flag: '--out FILE', about: 'the file to append to; of a shared home, its name', required: true },
       home,
       anchor,
+      standby,
+      silence,
       log,
       jsonLines,
     ],
@@ -148,6 +156,10 @@ export const commands: readonly Command[] = [
       {
         line: 'pawl receive --listen [::1]:0 --from alice --out orders.txt --log',
         about: 'a free port, and what happens',
+      },
+      {
+        line: 'pawl receive --home /srv/shared --standby --listen 0.0.0.0:7100 --from alice --out orders.txt',
+        about: 'on each of two nodes: one receives, the other takes over; docs/guides/two-nodes.md',
       },
     ],
     fields: [

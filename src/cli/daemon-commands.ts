@@ -1,5 +1,5 @@
 import type { Command } from './command.ts'
-import { anchor, home, log, opening } from './options.ts'
+import { anchor, home, log, opening, silence, standby } from './options.ts'
 
 /** The part of the command table that is about serving a home to others. */
 export const daemonCommands: readonly Command[] = [
@@ -10,6 +10,7 @@ export const daemonCommands: readonly Command[] = [
     about: [
       'Each subject has a socket in a directory that only its user may enter, DIR/SUBJECT/state.sock: who can open it is that subject, and may do what the policy allows it. Whatever is allowed or denied is in the audit trail. The other commands of the home’s owner are served too, through control.sock in the home. Two subjects of one user are refused, since they could not be told apart.',
       'It runs until SIGTERM: what was begun is answered, then it ends. SIGHUP reads the policy again: a newer version is put in force, an older one or a damaged one is not, and nobody is cut off. Only root can make sockets for other users; or pass them from systemd socket units, each named after its subject (FileDescriptorName=).',
+      'With --standby it waits until the owner of a shared home is gone, and then serves; when another node takes over from it, it ends: exit 11.',
       'The first line on standard output says that it serves. With Type=notify and NotifyAccess=all systemd is told as well.',
     ],
     options: [
@@ -33,6 +34,8 @@ export const daemonCommands: readonly Command[] = [
       },
       home,
       anchor,
+      standby,
+      silence,
       log,
       { flag: '--json', about: 'the answer for a program: JSON lines, each with a type' },
     ],

@@ -5,21 +5,21 @@ import { openEntropy } from '../node/entropy.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
 import { configPath } from '../state/config.ts'
 import { StateError } from '../state/error.ts'
-import { locate, openHome } from '../state/home.ts'
+import { locate, openHome, type World } from '../state/home.ts'
 import { ownPrefix } from '../state/path.ts'
 import { readHome } from '../state/reader.ts'
 import { decodeScope, scopePrefix } from '../state/scopes.ts'
+import { describeOwner } from '../state/takeover.ts'
 import type { Given } from './command.ts'
 import { explain, type Failure } from './failure.ts'
 import { lostAnchor } from './hints.ts'
 import {
-  anchorBaseNamed,
   canOnlyBeRead,
   describeDevices,
   describeKeeper,
   ExposedError,
   exposureOf,
-  homeNamed,
+  homePlace,
   keeperElsewhere,
   noHome,
   type ReadableHome,
@@ -52,8 +52,9 @@ export async function* findings(given: Given): AsyncGenerator<Finding> {
   )
   const place = await located(given)
   if ('outcome' in place) return yield place
-  const { home, anchorBase } = place
-  yield ok('home', home)
+  const { home, anchorBase, shared } = place
+  yield ok('home', shared ?? home)
+  if (shared !== undefined) yield await ownerFinding(shared)
   const { anchor } = place
   const stat = await realDisk.stat(anchor)
   if (stat === undefined) {
@@ -62,7 +63,7 @@ export async function* findings(given: Given): AsyncGenerator<Finding> {
   }
   yield ok('anchor', anchor)
   for (const directory of [home, anchor]) yield await permissionFinding(directory)
-  const { lock, opened, failure } = await open(home, anchorBase)
+  const { lock, opened, failure } = await open(home, anchorBase, shared !== undefined)
   if (lock !== undefined) yield lock
   if (opened === undefined) return yield failed('state', failure)
   try {
@@ -114,16 +115,29 @@ function nodeFinding(): Finding {
   return isNew ? ok('node', text) : { name: 'node', outcome: 'fail', text, hint }
 }
 
-type Located = { readonly home: string; readonly anchorBase: string | undefined; readonly anchor: string }
+type Located = {
+  readonly home: string
+  readonly anchorBase: string | undefined
+  readonly anchor: string
+  readonly shared: string | undefined
+}
 
 async function located(given: Given): Promise<Finding | Located> {
-  const home = await homeNamed(given)
-  const anchorBase = await anchorBaseNamed(given)
+  const { home, base: anchorBase, shared } = await homePlace(given)
   try {
     if (!(await standsAt(home))) throw noHome(given, home)
-    return { home, anchorBase, anchor: (await locate(realDisk, home, anchorBase)).anchorPath }
+    const { anchorPath: anchor } = await locate(realDisk, home, anchorBase)
+    return { home, anchorBase, anchor, shared }
   } catch (error) {
     return failed('home', error)
+  }
+}
+
+async function ownerFinding(shared: string): Promise<Finding> {
+  try {
+    return ok('owner', (await describeOwner(realWorld(), shared, keeperElsewhere())).text)
+  } catch (error) {
+    return failed('owner', error)
   }
 }
 
@@ -141,8 +155,9 @@ async function permissionFinding(directory: string): Promise<Finding> {
 type Opened = { readonly lock?: Finding; readonly opened?: ReadableHome; readonly failure?: unknown }
 
 /** As any command would open it; while another process uses it, or where nothing may be written, as a reader. */
-async function open(home: string, anchorBase: string | undefined): Promise<Opened> {
+async function open(home: string, anchorBase: string | undefined, isShared: boolean): Promise<Opened> {
   const world = realWorld()
+  if (isShared) return readOnly(world, home, anchorBase, undefined)
   try {
     const opened = await openHome(world, home, anchorBase, { keeper: keeperElsewhere() })
     return { lock: ok('lock', 'free'), opened }
@@ -154,11 +169,21 @@ async function open(home: string, anchorBase: string | undefined): Promise<Opene
       failure.code === 'ELOCKED'
         ? ok('lock', /held by .*$/.exec(failure.message)?.[0] ?? 'held')
         : warning('lock', `not taken, as what cannot be written to is only read: ${failure.message}`)
-    try {
-      return { lock, opened: await readHome(world, home, anchorBase) }
-    } catch (failure) {
-      return { lock, failure }
-    }
+    return readOnly(world, home, anchorBase, lock)
+  }
+}
+
+async function readOnly(
+  world: World,
+  home: string,
+  anchorBase: string | undefined,
+  lock: Finding | undefined,
+): Promise<Opened> {
+  const locked = lock && { lock }
+  try {
+    return { ...locked, opened: await readHome(world, home, anchorBase) }
+  } catch (failure) {
+    return { ...locked, failure }
   }
 }
 

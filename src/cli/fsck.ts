@@ -7,8 +7,9 @@ import { fsck, type Report } from '../state/fsck.ts'
 import { witnessRecords } from '../witness/held-mark.ts'
 import type { Run } from './command.ts'
 import { fsckExits } from './exits.ts'
-import { anchorBaseNamed, exposureOf, homeNamed, keeperElsewhere, realWorld } from './home.ts'
+import { exposureOf, homePlace, keeperElsewhere, realWorld } from './home.ts'
 import { answer, answerJson, count, counted, printable } from './output.ts'
+import { refuseShared } from './shared.ts'
 
 const colours = { harmless: 'green', mendable: 'yellow', unrecoverable: 'red' } as const
 /** Sooner than this nobody wonders. */
@@ -16,12 +17,13 @@ const quietMs = 500
 const drawEveryMs = 100
 
 export const fsckCommand: Run = async given => {
-  const home = await homeNamed(given)
+  const { home, base: anchorBase, shared } = await homePlace(given)
+  if (shared !== undefined && given.has('--repair')) await refuseShared(shared)
   const world = realWorld()
   const progress = new LookProgress(world.clock, process.stderr)
   const report = await fsck(world, home, {
     repair: given.has('--repair'),
-    anchorBase: await anchorBaseNamed(given),
+    anchorBase,
     keeper: keeperElsewhere(),
     own: [...sessionRecords, ...mailboxRecords, ...witnessRecords],
     exposure: exposureOf,

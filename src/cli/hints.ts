@@ -17,6 +17,11 @@ const recoveryKeys =
 const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint: string])[] = [
   ['EINTEGRITY', /^no whole anchor/, lostAnchor],
   [
+    'ELOCKED',
+    /(is owned by|has an owner)/,
+    'pawl doctor says who owns it, and whether that one is there; with --standby, pawl receive and pawl stated wait and take over',
+  ],
+  [
     'EINTEGRITY',
     /^the backup is damaged/,
     'nothing was made; use another backup, or a whole copy of this one',

@@ -13,11 +13,13 @@ import { realName, realPath } from '../node/path.ts'
 import { type Exposure, findExposure, quoted } from '../node/permissions.ts'
 import { listPeers, type Peer } from '../session/peers.ts'
 import { StateError, stateError } from '../state/error.ts'
-import { homeExists, locate, type OpenOptions, openHome, type World } from '../state/home.ts'
+import { homeExists, locate, openHome, type World } from '../state/home.ts'
 import { type Reader, readHome } from '../state/reader.ts'
 import type { Store } from '../state/store.ts'
+import { isShared, type Term } from '../state/terms.ts'
 import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
 import { fromBackup } from './hints.ts'
+import { own, refuseShared, type SharedOptions, sharedAt } from './shared.ts'
 
 /** What a command may do with a home that another process may be using. */
 export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'> & {
@@ -68,17 +70,32 @@ export async function anchorBaseNamed(given: Given): Promise<string | undefined>
 export async function openOwnHome(
   given: Given,
   world: World = realWorld(),
-  options: OpenOptions = {},
+  options: SharedOptions = {},
 ): Promise<Store> {
-  const { home, base } = await checkedHome(given)
-  const store = await openHome(world, home, base, { keeper: keeperElsewhere(), ...options })
+  return (await openOwned(given, world, options)).store
+}
+
+/** As {@link openOwnHome}, with the term of a shared home. */
+export async function openOwned(
+  given: Given,
+  world: World,
+  options: SharedOptions,
+): Promise<{ readonly store: Store; readonly term: Term | undefined }> {
+  const { home, base, shared } = await readableHome(given)
+  const { store, term } =
+    shared === undefined
+      ? {
+          store: await openHome(world, home, base, { keeper: keeperElsewhere(), ...options }),
+          term: undefined,
+        }
+      : await own(given, world, shared, { keeper: keeperElsewhere(), ...options })
   try {
     refuseHooksIn(store.config.profile, process.env)
   } catch (error) {
     await store.close()
     throw error
   }
-  return store
+  return { store, term }
 }
 
 /**
@@ -87,10 +104,12 @@ export async function openOwnHome(
  */
 export async function openHomeToRead(given: Given): Promise<ReadableHome> {
   try {
-    return await openOwnHome(given)
+    // Whoever only reads a shared home takes it from nobody.
+    if ((await sharedAt(await homeNamed(given))) === undefined) return await openOwnHome(given)
+    throw new StateError('ELOCKED', 'it is read as it stands')
   } catch (error) {
     if (!canOnlyBeRead(error)) throw error
-    const { home, base } = await checkedHome(given)
+    const { home, base } = await readableHome(given)
     const reader = await readHome(realWorld(), home, base)
     refuseHooksIn(reader.config.profile, process.env)
     return reader
@@ -119,24 +138,40 @@ export async function peerNamed(records: Parameters<typeof listPeers>[0], name: 
   throw new NoPeerError(name)
 }
 
-/** The home and the base of its anchor as named: they stand, and nobody else gets at them. */
-export async function checkedHome(
-  given: Given,
-): Promise<{ readonly home: string; readonly base: string | undefined }> {
+/** The home and the base of its anchor as named: they stand, and nobody else gets at them. @throws UsageError: it is shared */
+export async function checkedHome(given: Given): Promise<HomePlace> {
+  await refuseShared(await homeNamed(given))
+  return readableHome(given)
+}
+
+/** Of a shared home, `home` is that of its newest term, and only to be read. */
+export type HomePlace = { readonly home: string; readonly base: string | undefined; readonly shared?: string }
+
+/** As named, or within the shared home that is named. */
+export async function homePlace(given: Given): Promise<HomePlace> {
   const home = await homeNamed(given)
+  const term = await sharedAt(home)
+  if (term !== undefined) return { home: term.home, base: term.anchorBase, shared: home }
+  return { home, base: await anchorBaseNamed(given) }
+}
+
+/** As {@link checkedHome}, also of a shared home. */
+export async function readableHome(given: Given): Promise<HomePlace> {
+  const place = await homePlace(given)
+  const { home, base } = place
   if (!(await standsAt(home))) throw noHome(given, home)
-  const base = await anchorBaseNamed(given)
   const { anchorPath } = await locate(realDisk, home, base)
   for (const directory of [home, anchorPath]) {
     const exposure = await exposureOf(directory)
     if (exposure !== undefined) throw new ExposedError(exposure)
   }
-  return { home, base }
+  return place
 }
 
 /** Whether there is a home. @throws StateError EINTEGRITY for a part of one */
 export async function standsAt(home: string): Promise<boolean> {
-  return (await realDisk.stat(home))?.kind === 'directory' && (await homeExists(realDisk, home))
+  if ((await realDisk.stat(home))?.kind !== 'directory') return false
+  return (await sharedAt(home)) !== undefined || (await homeExists(realDisk, home))
 }
 
 /**
@@ -167,6 +202,7 @@ async function refuseOwnFile(given: Given, path: string, { device, inode }: Stat
 async function ownDirectories(given: Given): Promise<readonly string[]> {
   const home = await homeNamed(given)
   if (!(await standsAt(home))) return []
+  if (await isShared(realDisk, home)) return [home]
   const { anchorPath } = await locate(realDisk, home, await anchorBaseNamed(given))
   return [home, await realPath(anchorPath)]
 }

@@ -10,6 +10,7 @@ import { identityText } from '../signature/identity.ts'
 import { type Config, profiles } from '../state/config.ts'
 import { createHome } from '../state/create.ts'
 import { homeFileName } from '../state/home-file.ts'
+import { beginShared, makeWhole, type Term } from '../state/terms.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import {
   describeDevices,
@@ -28,20 +29,23 @@ import { answer, answerJson, say } from './output.ts'
 export const init: Run = async given => {
   const wanted = configOf(given)
   refuseHooksIn(wanted.profile, process.env)
-  const home = await homeNamed(given)
-  const anchorBase = await newAnchorBase(given)
-  await refuseToMake(home, anchorBase)
+  const place = await homeNamed(given)
+  if (given.has('--shared')) await refuseToShare(given, wanted, place)
+  else await refuseToMake(place, await newAnchorBase(given))
   const config = { ...wanted, ...(await pinnedKeeper(wanted)) }
+  const shared = given.has('--shared') ? await beginSharedAt(place) : undefined
+  const { home, anchorBase } = shared ?? { home: place, anchorBase: await newAnchorBase(given) }
   await makeDirectories(dirname(home))
   await makeDirectories(anchorBase)
   const { identity, records } = firstIdentity()
   const { anchor } = await createHome(realWorld(), { home, anchorBase, config, first: records })
+  if (shared !== undefined) await makeWhole(realDisk, shared)
 
   const sameDevice = await onOneDevice(home, anchor)
   const text = identityText(identity.id)
   if (given.json)
     await answerJson({
-      home,
+      home: place,
       anchor,
       sameDevice,
       keeper: keeperText(config),
@@ -49,14 +53,44 @@ export const init: Run = async given => {
       identity: text,
     })
   else {
-    await answer(`home      ${home}\nanchor    ${anchor}\nidentity  ${text}`)
+    await answer(`home      ${place}\nanchor    ${anchor}\nidentity  ${text}`)
     say(`keeper ${describeKeeper(config)}`)
+    if (shared !== undefined) return shareTold()
     say(describeDevices(sameDevice, config.keeper))
     say(
       'never copy the anchor; without it the home does not open: pawl state backup writes what brings it back',
     )
   }
   return 'done'
+}
+
+function shareTold(): 'done' {
+  say('whoever has this directory has everything in it, the anchor included: let the nodes alone reach it')
+  say('on each of them: pawl receive --standby, or pawl stated --standby; docs/guides/two-nodes.md')
+  return 'done'
+}
+
+/** @throws UsageError */
+async function refuseToShare(given: Given, { keeper }: Config, place: string): Promise<void> {
+  if (keeper !== 'etcd' && keeper !== 'postgres')
+    throw new UsageError(
+      `keeper ${keeper} does not say who owns a shared home`,
+      'name one that does with --keeper etcd:.. or postgres:..',
+    )
+  if (given.has('--anchor'))
+    throw new UsageError('the anchor of a shared home lies in it', 'leave --anchor out')
+  if (await standsAt(place)) throw homeStands(place)
+  const found = await realDisk.stat(place)
+  const names = found?.kind === 'directory' ? await realDisk.list(place) : []
+  // What a crash left of making one is cleared away.
+  if ((found !== undefined && found.kind !== 'directory') || names.some(name => name !== 'terms'))
+    throw notEmptyDirectory(place)
+  await refuseInside(place)
+}
+
+async function beginSharedAt(place: string): Promise<Term> {
+  await makeDirectories(place)
+  return beginShared(realDisk, place)
 }
 
 function configOf(given: Given): Config {
@@ -91,14 +125,10 @@ function usualAnchorBase(): string {
 
 /** Where a home and an anchor may not be made. @throws UsageError */
 export async function refuseToMake(home: string, anchorBase: string): Promise<void> {
-  if (await standsAt(home))
-    throw new UsageError(
-      `a home stands at ${home} already`,
-      'pawl id prints its identity; --home names another',
-    )
+  if (await standsAt(home)) throw homeStands(home)
   const found = await realDisk.stat(home)
   if (found !== undefined && (found.kind !== 'directory' || (await realDisk.list(home)).length > 0))
-    throw new UsageError(`${home} is not an empty directory`, 'name another with --home')
+    throw notEmptyDirectory(home)
   const apart = { home: 'name a directory apart with --home', anchor: 'name a directory apart with --anchor' }
   const above = isWithin(anchorBase, home)
     ? ({ kind: 'home', path: home } as const)
@@ -110,6 +140,23 @@ export async function refuseToMake(home: string, anchorBase: string): Promise<vo
     )
   if (above !== undefined)
     throw new UsageError(`the anchor would lie inside another, ${above.path}`, apart.anchor)
+  await refuseInside(home)
+}
+
+function homeStands(home: string): UsageError {
+  return new UsageError(
+    `a home stands at ${home} already`,
+    'pawl id prints its identity; --home names another',
+  )
+}
+
+function notEmptyDirectory(home: string): UsageError {
+  return new UsageError(`${home} is not an empty directory`, 'name another with --home')
+}
+
+/** @throws UsageError */
+async function refuseInside(home: string): Promise<void> {
+  const apart = { home: 'name a directory apart with --home' }
   const around = await ownAbove(home)
   if (around?.kind === 'home')
     throw new UsageError(`the home would lie inside the home ${around.path}`, apart.home)

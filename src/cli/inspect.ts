@@ -10,14 +10,13 @@ import { checkPath, ownPrefix } from '../state/path.ts'
 import { segmentPath } from '../state/segment.ts'
 import type { Run } from './command.ts'
 import { placeOf } from './fsck.ts'
-import { anchorBaseNamed, exposureOf, homeNamed, noHome, realWorld } from './home.ts'
+import { exposureOf, homePlace, noHome, realWorld } from './home.ts'
 import { answer, answerJson, count, counted, printable, say, size } from './output.ts'
 
 export const inspect: Run = async given => {
   const [path] = given.words
   if (path !== undefined) checkPath(path)
-  const home = await homeNamed(given)
-  const anchorBase = await anchorBaseNamed(given)
+  const { home, base: anchorBase } = await homePlace(given)
   const sight = await lookAt(realWorld(), home, { anchorBase, deep: false, exposure: exposureOf })
   try {
     const { findings, config } = sight

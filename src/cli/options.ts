@@ -16,6 +16,15 @@ export const log: Option = {
   about: 'what happens, as JSON lines on standard error, and nothing else there',
 }
 
+export const standby: Option = {
+  flag: '--standby',
+  about: 'of a shared home: wait until its owner is gone, then take over',
+}
+export const silence: Option = {
+  flag: '--silence SECONDS',
+  about: 'of a shared home: how long its owner may give no sign of life; 5 without it',
+}
+
 /** What opening a home can end in. */
 export const opening = ['failed', 'usage', 'refused', 'noHome', 'locked', 'unreachable'] as const
 export const reading = ['failed', 'usage', 'refused', 'noHome', 'unreachable'] as const

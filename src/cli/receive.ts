@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { base64url, equal } from '../bytes/bytes.ts'
 import type { Wire } from '../host/wire.ts'
 import { type Correspondent, serve } from '../mailbox/courier.ts'
@@ -7,14 +8,16 @@ import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
 import { listPeers } from '../session/peers.ts'
 import { identityText } from '../signature/identity.ts'
+import type { StateError } from '../state/error.ts'
 import { NoPeerError, type Run } from './command.ts'
 import { serveControl } from './control.ts'
 import type { Exit } from './exits.ts'
-import { notEmpty, openOwnHome, outputPath, peerNamed, realWorld } from './home.ts'
+import { homeNamed, notEmpty, openOwned, outputPath, peerNamed, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson, counted, size } from './output.ts'
 import { parsePlace } from './place.ts'
+import { checkOutName, sharedAt } from './shared.ts'
 import { turnedBack } from './turned-back.ts'
 
 /** Wires whose other end has not proved who it is; one more is dropped as it comes. */
@@ -28,9 +31,13 @@ const goodbyeMsMax = 3_000
 
 export const receive: Run = async given => {
   const place = parsePlace(given.needed('--listen'), '--listen')
-  const path = await outputPath(given, notEmpty('--out', given.needed('--out')))
+  const name = notEmpty('--out', given.needed('--out'))
+  const isShared = (await sharedAt(await homeNamed(given))) !== undefined
+  const path = isShared ? `out/${checkOutName(name)}` : await outputPath(given, name)
   const world = realWorld()
-  const store = await openOwnHome(given, world)
+  let failed = (_: StateError) => {}
+  const { store, term } = await openOwned(given, world, { lost: error => failed(error) })
+  const file = term === undefined ? path : join(term.path, path)
   let endControl = async (): Promise<void> => {}
   try {
     const peer = await peerNamed(store, given.needed('--from'))
@@ -45,14 +52,14 @@ export const receive: Run = async given => {
     const endpoint = await control.holder.endpoint(log)
     const { held } = await control.holder.peers.take(peer)
     const from = await held.server()
-    const out = await OutFile.open(world.disk, store, peer.id, path)
+    const out = await OutFile.open(world.disk, store, peer.id, path, file)
     if (out.excess > 0) {
       const bytes = counted(out.excess, 'byte')
       notice(
         given,
         log,
-        `${path}: ${bytes} behind the last acknowledged message will be cut when the next one arrives; a crash leaves such`,
-        { event: 'receive/excess', out: path, bytes: out.excess },
+        `${file}: ${bytes} behind the last acknowledged message will be cut when the next one arrives; a crash leaves such`,
+        { event: 'receive/excess', out: file, bytes: out.excess },
       )
     }
     const reception = new Reception(endpoint, from, out, async id => {
@@ -70,6 +77,8 @@ export const receive: Run = async given => {
       })
     })
     forgotten = () => reception.forget()
+    failed = error => reception.fail(error)
+    if (term !== undefined) notice(given, log, `receiving into ${file}`, { event: 'receive/out', out: file })
     onInterruption(signal => {
       reception.stop(signal === 'SIGINT' ? 'interrupted' : 'done')
       void control.holder.end()
@@ -81,10 +90,10 @@ export const receive: Run = async given => {
     else process.stderr.write(`listening on ${placeOf(host, port)}\n`)
     const exit = await reception.run(listener, given.json)
     const { messages } = reception
-    if (given.json) await answerJson({ type: 'done', messages, length: out.length, out: path })
+    if (given.json) await answerJson({ type: 'done', messages, length: out.length, out: file })
     else
       await answer(
-        `${counted(messages, 'message')} of ${peer.name} received; ${path} has ${size(out.length)}`,
+        `${counted(messages, 'message')} of ${peer.name} received; ${file} has ${size(out.length)}`,
       )
     await out.close()
     return exit
@@ -131,6 +140,11 @@ class Reception {
   forget(): void {
     this.#forgotten = this.#from.party.live?.close(51, 'this identity is not served here any more')
     this.#end(new NoPeerError(this.#from.party.peer.name))
+  }
+
+  /** Another node has taken over: nothing that comes is accepted any more. */
+  fail(error: StateError): void {
+    this.#end(error)
   }
 
   take(wire: Wire): void {

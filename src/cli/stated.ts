@@ -9,6 +9,7 @@ import { notifyReady, passedDescriptors } from '../node/systemd.ts'
 import { enterableBy, listenDescriptor, listenUnix, type UnixListener } from '../node/unix.ts'
 import { droppedLine, tellsRefusal } from '../state/audit.ts'
 import { Desk } from '../state/desk.ts'
+import type { StateError } from '../state/error.ts'
 import type { Policy } from '../state/policy.ts'
 import { parsePolicy } from '../state/policy-file.ts'
 import { adoptPolicy, storedPolicy } from '../state/policy-record.ts'
@@ -42,10 +43,21 @@ export const stated: Run = async given => {
   const auditSink = (lines: readonly string[]): void => {
     for (const sink of sinks) sink.write(lines)
   }
-  const store = await openOwnHome(given, realWorld(), { auditSink }).catch(async error => {
-    for (const sink of sinks) await sink.close()
-    throw error
+  const waiting = new AbortController()
+  void stopped.then(() => waiting.abort())
+  let tellLost: (error: StateError) => void = () => {}
+  const lost = new Promise<StateError>(resolve => {
+    tellLost = resolve
   })
+  const { signal } = waiting
+  const store = await openOwnHome(given, realWorld(), { auditSink, lost: tellLost, signal }).catch(
+    async error => {
+      for (const sink of sinks) await sink.close()
+      if (signal.aborted) return undefined
+      throw error
+    },
+  )
+  if (store === undefined) return stopped
   const ending: (() => Promise<void>)[] = [() => store.close(), ...sinks.map(sink => () => sink.close())]
   try {
     const subjects = new Subjects(given, store, log, socketsNamed(given))
@@ -77,7 +89,7 @@ export const stated: Run = async given => {
     if (given.json) await answerJson({ type: 'ready', subjects: Object.fromEntries(places) })
     else await answer(readyLine)
     await notifyReady()
-    const failed = store.failed.then(error => {
+    const failed = Promise.race([store.failed, lost]).then(error => {
       throw error // whoever starts it again finds what was acknowledged, or says why not
     })
     return await Promise.race([stopped, failed])

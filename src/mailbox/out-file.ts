@@ -29,57 +29,75 @@ type Known = {
  */
 export class OutFile {
   readonly #disk: Disk
+  readonly #place: string
   readonly #file: File
   #known: Known
   #excess: number
 
-  private constructor(disk: Disk, file: File, known: Known, excess: number) {
+  private constructor(disk: Disk, place: string, file: File, known: Known, excess: number) {
     this.#disk = disk
+    this.#place = place
     this.#file = file
     this.#known = known
     this.#excess = excess
   }
 
   /**
-   * `path` is absolute, its directory without symbolic links.
+   * `path` is absolute, its directory without symbolic links. Where the file goes with a shared home from one directory to
+   * the next, that is its `place`, and `path` is its name there.
    * @throws StateError EINVAL (not ours to append to), EINTEGRITY (turned back or tampered with)
    */
-  static async open(disk: Disk, store: Store, peer: Uint8Array, path: string): Promise<OutFile> {
+  static async open(
+    disk: Disk,
+    store: Store,
+    peer: Uint8Array,
+    path: string,
+    place = path,
+  ): Promise<OutFile> {
     const record = recordPath(path)
     const known = store.has(record) ? decodeOutFile((await store.get(record)).payload) : undefined
-    if (known === undefined) return OutFile.#create(disk, store, peer, path)
-    if (equal(known.peer, peer)) return OutFile.#reopen(disk, known)
+    if (known === undefined) return OutFile.#create(disk, store, peer, path, place)
+    if (equal(known.peer, peer)) return OutFile.#reopen(disk, known, place)
     // Bytes that were never acknowledged are the other peer's all the same: only it can say that nobody was told.
-    if (known.length > 0 || ((await disk.stat(path))?.size ?? 0) > 0)
+    if (known.length > 0 || ((await disk.stat(place))?.size ?? 0) > 0)
       throw new StateError('EINVAL', `${path} holds the messages of another peer; name another file`)
-    const file = await OutFile.#reopen(disk, { ...known, peer })
+    const file = await OutFile.#reopen(disk, { ...known, peer }, place)
     await store.commit([{ put: record, payload: encode(file.#known) }])
     return file
   }
 
-  static async #create(disk: Disk, store: Store, peer: Uint8Array, path: string): Promise<OutFile> {
-    const found = await disk.stat(path)
+  static async #create(
+    disk: Disk,
+    store: Store,
+    peer: Uint8Array,
+    path: string,
+    place: string,
+  ): Promise<OutFile> {
+    const found = await disk.stat(place)
     if (found !== undefined && (found.kind !== 'file' || found.size > 0))
-      throw new StateError('EINVAL', `${path} exists and is not an empty file; name a new one`)
+      throw new StateError('EINVAL', `${place} exists and is not an empty file; name a new one`)
     const access = found === undefined ? 'exclusive' : 'write'
-    const file = await disk.open(path, { access })
+    const file = await disk.open(place, { access })
     await file.sync()
     // Without it a power cut could take the file away after messages in it were acknowledged.
-    await syncDirectoryOf(disk, path)
+    await syncDirectoryOf(disk, place)
     const { device, inode } = await file.stat()
     const known = { path, peer, device, inode, length: 0, reserve: reserveBytes }
     await store.commit([{ put: recordPath(path), payload: encode(known) }])
-    return new OutFile(disk, file, known, 0)
+    return new OutFile(disk, place, file, known, 0)
   }
 
-  static async #reopen(disk: Disk, known: Known): Promise<OutFile> {
-    refuseIfDifferent(known, await disk.stat(known.path))
-    const file = await disk.open(known.path, { access: 'write' })
+  static async #reopen(disk: Disk, before: Known, place: string): Promise<OutFile> {
+    const isCopy = place !== before.path // made by the takeover, in a directory of this owner's own
+    const inode = isCopy ? ((await disk.stat(place))?.inode ?? before.inode) : before.inode
+    const known = { ...before, inode }
+    refuseIfDifferent(known, await disk.stat(place))
+    const file = await disk.open(place, { access: 'write' })
     try {
       const found = await file.stat()
       refuseIfDifferent(known, found)
       // A device may have another number after a reboot; the inode and the length say that it is this file.
-      return new OutFile(disk, file, { ...known, device: found.device }, found.size - known.length)
+      return new OutFile(disk, place, file, { ...known, device: found.device }, found.size - known.length)
     } catch (error) {
       await file.close()
       throw error
@@ -119,11 +137,12 @@ export class OutFile {
    * acknowledged once. It is kept beside the file.
    */
   async #cut(coming: Uint8Array): Promise<void> {
-    const { path, length } = this.#known
+    const { length } = this.#known
     const excess = new Uint8Array(this.#excess)
     await this.#file.read(excess, length)
     const isOurs = excess.subarray(0, coming.length).every((byte, i) => byte === coming[i] || byte === 0)
-    if (!isOurs) await this.#keep(`${path}.cut-${length}-${base64url(sha256(excess)).slice(0, 8)}`, excess)
+    if (!isOurs)
+      await this.#keep(`${this.#place}.cut-${length}-${base64url(sha256(excess)).slice(0, 8)}`, excess)
     await this.#file.truncate(length)
   }
 

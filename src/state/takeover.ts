@@ -1,7 +1,8 @@
 import { hex } from '../bytes/bytes.ts'
+import type { KeeperName, OutsideKeeper } from '../keeper/outside.ts'
 import type { Claim } from '../keeper/signed-mark.ts'
 import { configPath } from './config.ts'
-import { StateError, stateError } from './error.ts'
+import { inStateCodes, StateError, stateError } from './error.ts'
 import { locate, type OpenOptions, openHome, type World } from './home.ts'
 import { reachNamed } from './keepers.ts'
 import { Pulse, pulseMs, signIn } from './pulse.ts'
@@ -85,41 +86,74 @@ async function silence(
  * found there when nobody had given a sign of life the last time: who has just claimed gets time to give one.
  * @throws StateError ELOCKED: another one was quicker
  */
-async function claim(
+function claim(
   world: World,
   shared: string,
   { node, keeper: elsewhere }: TakeOverOptions,
   before: Claim | undefined,
 ): Promise<Claim | { readonly seen: Claim }> {
   const { disk, entropy } = world
-  const from = await newestWhole(disk, shared)
+  return atKeeper(world, shared, elsewhere, async keeper => {
+    const held = await keeper.owner()
+    const highest = (await termsOf(disk, shared)).at(-1)?.number ?? 0
+    const isNew = held !== undefined && held.term > highest && held.owner !== before?.owner
+    if (isNew) return { seen: held }
+    const term = Math.max(held?.term ?? 0, highest) + 1
+    const next = { term, owner: `${node} ${hex(entropy.bytes(8))}` }
+    await keeper.claim(held, next)
+    return next
+  })
+}
+
+type ClaimKeeper = Required<Pick<OutsideKeeper, 'owner' | 'claim'>>
+
+/** The keeper of a shared home, asked by one who owns nothing yet. @throws StateError ENOENT, EINVAL (it knows no owners) */
+async function atKeeper<T>(
+  world: World,
+  shared: string,
+  elsewhere: KeeperName | undefined,
+  ask: (keeper: ClaimKeeper) => Promise<T>,
+): Promise<T> {
+  const from = await newestWhole(world.disk, shared)
   if (from === undefined) throw new StateError('ENOENT', `no home at ${shared}`)
   const reader = await readHome(world, from.home, from.anchorBase)
   try {
     const { config } = reader
     const { signer, keys } = await openSigner(reader)
     using _ = keys
-    const { anchorPath: anchor } = await locate(disk, from.home, from.anchorBase)
+    const { anchorPath: anchor } = await locate(world.disk, from.home, from.anchorBase)
     const keeper = await reachNamed(world, config, elsewhere, { signer, keys, anchor })
     try {
-      if (keeper?.owner === undefined || keeper.claim === undefined)
+      const { owner, claim } = keeper ?? {}
+      if (owner === undefined || claim === undefined)
         throw new StateError(
           'EINVAL',
           `keeper ${config.keeper} knows no owners: a shared home takes etcd or postgres`,
         )
-      const held = await keeper.owner()
-      const highest = (await termsOf(disk, shared)).at(-1)?.number ?? 0
-      const isNew = held !== undefined && held.term > highest && held.owner !== before?.owner
-      if (isNew) return { seen: held }
-      const term = Math.max(held?.term ?? 0, highest) + 1
-      const next = { term, owner: `${node} ${hex(entropy.bytes(8))}` }
-      await keeper.claim(held, next)
-      return next
+      return await ask({ owner: owner.bind(keeper), claim: claim.bind(keeper) })
     } finally {
       await keeper?.close()
     }
   } finally {
     await reader.close()
+  }
+}
+
+/** Who owns a shared home, and whether that one gives a sign of life, in words. @throws StateError as {@link takeOver} */
+export async function describeOwner(
+  world: World,
+  shared: string,
+  keeper?: KeeperName,
+): Promise<{ readonly text: string; readonly term: number }> {
+  const before = await signIn(world.disk, shared)
+  await new Promise<void>(resolve => world.clock.after(2 * pulseMs, resolve))
+  const after = await signIn(world.disk, shared)
+  const held = await inStateCodes(atKeeper(world, shared, keeper, asked => asked.owner()))
+  if (held === undefined) return { text: 'nobody has owned it yet', term: 0 }
+  const life = after.seen !== before.seen ? 'gives signs of life' : 'gives no sign of life'
+  return {
+    text: `${held.owner}, in term ${held.term}, ${after.isEnded ? 'has ended' : life}`,
+    term: held.term,
   }
 }
 

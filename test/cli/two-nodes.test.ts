@@ -1,0 +1,132 @@
+/** Two nodes take turns at a shared home (docs/spec/ownership.md), as people run them. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, suite, test } from 'node:test'
+import { missingEtcd } from '../keeper/etcd-cluster.ts'
+import { missingPostgres } from '../keeper/postgres-server.ts'
+import { etcdIn, Nodes, postgresIn, type Server } from './nodes.ts'
+import { assertFails, Scene } from './support.ts'
+
+async function begin(nodes: Nodes): Promise<void> {
+  const [a, b] = nodes.nodes
+  await nodes.start(a)
+  await nodes.owns(a)
+  nodes.send()
+  await nodes.start(b)
+}
+
+async function stopTheFirst(nodes: Nodes): Promise<void> {
+  const [a, b] = nodes.nodes
+
+  const stopped = nodes.runningOf(a)
+  stopped.child.kill('SIGSTOP')
+  await nodes.owns(b)
+  stopped.child.kill('SIGCONT')
+  const late = await nodes.ended(a)
+  assertFails(late, { exit: 11, code: 'state/ELOCKED', error: /owned by .*, in term/, hint: /--standby/ })
+}
+
+async function killTheSecond(nodes: Nodes): Promise<void> {
+  const [a, b] = nodes.nodes
+  await nodes.start(a)
+  nodes.runningOf(b).child.kill('SIGKILL')
+  await nodes.ended(b)
+  await nodes.owns(a)
+}
+
+async function endTheFirst(nodes: Nodes): Promise<void> {
+  const [a, b] = nodes.nodes
+  await nodes.start(b)
+  nodes.runningOf(a).child.kill('SIGTERM')
+  assert.equal((await nodes.ended(a)).code, 0)
+  await nodes.owns(b)
+}
+
+async function everyLineOnce(nodes: Nodes): Promise<void> {
+  const [, b] = nodes.nodes
+  await nodes.sent()
+  const doctor = await nodes.scene.run(['doctor', '--home', nodes.shared])
+  assert.equal(doctor.code, 0, doctor.stdout)
+  assert.match(doctor.stdout, /^ok {4}owner .* in term \d+, gives signs of life$/m)
+  nodes.runningOf(b).child.kill('SIGTERM')
+  assert.equal((await nodes.ended(b)).code, 0)
+  nodes.check()
+}
+
+const missing = missingEtcd()
+suite('two nodes on etcd', { timeout: 60_000, skip: missing !== undefined && `NOT RUN: ${missing}` }, () => {
+  const scene = new Scene()
+  let server: Server
+  before(async () => {
+    server = await etcdIn(scene)
+  })
+  after(async () => {
+    await server?.end()
+    await scene.end()
+  })
+
+  test('one stopped, one killed, one ended: every line arrives once, and the late one says who owns it', async () => {
+    const nodes = await Nodes.meet(scene, server.keeper)
+    await begin(nodes)
+    await stopTheFirst(nodes)
+    await killTheSecond(nodes)
+    await endTheFirst(nodes)
+    await everyLineOnce(nodes)
+    const state = await scene.run(['state', 'put', '/state/a', '-', '--home', 'shared'], { input: 'x' })
+    assert.equal(state.code, 0, state.stderr)
+    assert.equal((await scene.run(['state', 'get', '/state/a', '--home', 'shared'])).stdout, 'x')
+  })
+
+  test('what a shared home is not: without a keeper that knows owners, with a path for its file', async () => {
+    const init = (...more: string[]) =>
+      scene.run(['init', '--shared', '--profile', 'dev', '--home', 'other', ...more])
+    assertFails(await init(), { exit: 2, code: 'cli/USAGE', hint: /etcd/ })
+    assertFails(await init('--keeper', server.keeper, '--anchor', 'x'), { exit: 2, code: 'cli/USAGE' })
+    assertFails(
+      await scene.run([
+        'receive',
+        '--home',
+        'shared',
+        '--listen',
+        '127.0.0.1:0',
+        '--from',
+        'alice',
+        '--out',
+        'a/b',
+      ]),
+      { exit: 2, code: 'cli/USAGE', hint: /two-nodes/ },
+    )
+    assertFails(await scene.run(['keeper', 'change', 'file', '--home', 'shared']), {
+      exit: 2,
+      code: 'cli/USAGE',
+    })
+    assertFails(await init('--keeper', server.keeper, '--home', 'shared'), { exit: 2, code: 'cli/USAGE' })
+  })
+})
+
+const without = missingPostgres()
+suite('two nodes on postgres', {
+  timeout: 60_000,
+  skip: without !== undefined && `NOT RUN: ${without}`,
+}, () => {
+  const scene = new Scene()
+  const directory = mkdtempSync(join(tmpdir(), 'pawl-pg-'))
+  let server: Server
+  before(async () => {
+    server = await postgresIn(directory)
+  })
+  after(async () => {
+    await server?.end()
+    rmSync(directory, { recursive: true, force: true })
+    await scene.end()
+  })
+
+  test('the owner is stopped, another takes over, and every line arrives once', async () => {
+    const nodes = await Nodes.meet(scene, server.keeper)
+    await begin(nodes)
+    await stopTheFirst(nodes)
+    await everyLineOnce(nodes)
+  })
+})
