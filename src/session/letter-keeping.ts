@@ -1,5 +1,3 @@
-import { BytesError } from '../bytes/bytes.ts'
-import { asBytes, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import {
   type ClientHello,
   decodeClientHello,
@@ -12,29 +10,32 @@ import {
   markHead,
   markNumber,
   promisedBy,
+  type Sealed,
   type ServerHello,
   secretsIn,
 } from '../channel/letter/index.ts'
+import { ChannelError } from '../channel/reasons.ts'
 import type { Role } from '../channel/state.ts'
 import { Secret } from '../crypto/secret.ts'
 import { suites } from '../crypto/suite.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
-import { type SessionMark, type SessionMarks, sessionMarkPrefix } from '../keeper/session-marks.ts'
-import { type Amendment, decodeAmendment, encodeAmendment } from '../mark/amendment.ts'
+import type { SessionMark, SessionMarks } from '../keeper/session-marks.ts'
 import { judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
-import { signAs, verifyFrom } from '../signature/hybrid.ts'
-import type { Identity } from '../signature/identity.ts'
 import { amendmentPrefix, amendments } from '../state/amendments.ts'
 import type { Change } from '../state/change.ts'
 import { StateError, stateError } from '../state/error.ts'
+import { type Parameters, parametersIn } from '../state/parameters.ts'
 import type { Store } from '../state/store.ts'
+import { letterAmendmentPrefix, signLetterAmendment } from './letter-amendment.ts'
+import { type Paths, pathsOf } from './letter-paths.ts'
 import type { OwnIdentity } from './own-identity.ts'
+import { type Addition, letterDigest, ReplaySet } from './replay-set.ts'
 
 /** What letters are kept in. */
 export type LetterStore = Pick<
   Store,
-  'commit' | 'get' | 'getSecret' | 'has' | 'list' | 'makeScope' | 'shred' | 'openedAs'
+  'commit' | 'config' | 'get' | 'getSecret' | 'has' | 'list' | 'makeScope' | 'shred' | 'openedAs'
 > & { readonly sessionMarks: Pick<SessionMarks, 'begin' | 'open' | 'remove'> }
 
 /** What letters need of a home. `crashAt` is a test hook: it is told of every point at which a crash is tried (S11). */
@@ -44,6 +45,8 @@ export type LetterEndpoint = {
   readonly clock: Clock
   readonly entropy: Entropy
   readonly crashAt?: ((point: LetterPoint) => void) | undefined
+  /** Else those of the store. */
+  readonly parameters?: Parameters
 }
 
 export type LetterPoint =
@@ -59,10 +62,6 @@ export type Hello =
   | { readonly role: 'client'; readonly waiting: ClientHello }
   | { readonly role: 'server'; readonly waiting: ServerHello }
 
-export const letterPrefix = '/pawl/letter/'
-export const letterAmendmentPrefix = '/pawl/letter-amendment/'
-const amendmentPurpose = 'pawl v1 letter amendment'
-
 type Found =
   | { readonly verdict: 'go on' }
   | {
@@ -71,8 +70,18 @@ type Found =
       readonly mark: Mark
     }
 
+/** What is committed with a state. */
+type Also = {
+  /** The letter that was opened. */
+  readonly opened?: Sealed
+  readonly changes?: readonly Change[]
+  /** Secrets that were made on the way. */
+  readonly made?: readonly Secret[]
+}
+
 /** Where one letter session lies, and how far it has come: its record, its mark, and the one order of both. */
 export class LetterKeeping {
+  readonly parameters: Parameters
   readonly #endpoint: LetterEndpoint
   readonly #paths: Paths
   #state: LetterState | undefined
@@ -81,18 +90,21 @@ export class LetterKeeping {
   #mark: SessionMark | undefined
   #held: Mark | undefined
   #confirmed = 0
+  #replays: ReplaySet | undefined
   /** What was found here may be older than it was: the keeper cannot tell, or the store went on by an amendment since. */
   #isDoubtful = false
   /** A write whose outcome is not known: what is in memory may be neither old nor new. */
   #failed: unknown
 
-  private constructor(endpoint: LetterEndpoint, paths: Paths) {
+  private constructor(endpoint: LetterEndpoint, paths: Paths, parameters: Parameters) {
     this.#endpoint = endpoint
     this.#paths = paths
+    this.parameters = parameters
   }
 
   static async open(endpoint: LetterEndpoint, key: string, role: Role): Promise<LetterKeeping> {
-    const kept = new LetterKeeping(endpoint, pathsOf(key, role))
+    const parameters = endpoint.parameters ?? (await parametersIn(endpoint.store))
+    const kept = new LetterKeeping(endpoint, pathsOf(key, role), parameters)
     await kept.#load(role)
     return kept
   }
@@ -138,6 +150,7 @@ export class LetterKeeping {
       { delete: hello },
     ])
     this.#state = state
+    await this.#loadReplays()
     this.#isDoubtful = false
     this.#proof = proof
     wipeHello(this.#hello)
@@ -165,13 +178,7 @@ export class LetterKeeping {
   }
 
   /** State durable, then mark advanced, then this object changes; only then is anything given away. */
-  async commit(
-    next: LetterState,
-    {
-      changes = [],
-      made = [],
-    }: { readonly changes?: readonly Change[]; readonly made?: readonly Secret[] } = {},
-  ): Promise<void> {
+  async commit(next: LetterState, { opened, changes = [], made = [] }: Also = {}): Promise<void> {
     this.#refuseIfFailed()
     const before = this.#state
     const { crashAt } = this.#endpoint
@@ -179,24 +186,36 @@ export class LetterKeeping {
     using payload = new Secret(encodeSession(kept))
     const { session, scope, proof } = this.#paths
     const isAnswered = this.#proof !== undefined && next.proof === undefined
+    let added: Addition | undefined
     try {
+      added =
+        opened && this.#replays?.add(letterDigest(next.id, opened.whole), opened.epoch, oldestOpen(next))
       const committing = this.#endpoint.store.commit([
         { put: session, payload: payload.bytes, scope },
         ...(isAnswered ? [{ delete: proof }] : []),
+        ...(added?.changes ?? []),
         ...changes,
       ])
       crashAt?.('letter/committing')
       await committing
     } catch (error) {
       wipe(unlike(secretsIn(next), before, made))
-      if (!(error instanceof StateError && error.outcome === 'not applied')) this.#failed = error
+      const isUndone =
+        error instanceof ChannelError || (error instanceof StateError && error.outcome === 'not applied')
+      if (!isUndone) this.#failed = error
       throw error
     }
     crashAt?.('letter/marking')
     await this.#advance(next)
     if (isAnswered) this.#proof = undefined
+    added?.apply()
     this.#state = next
     wipe(unlike(before === undefined ? [] : secretsIn(before), next, made))
+  }
+
+  /** @throws ChannelError 21, of a letter whose digest is kept */
+  refuseIfRemembered({ whole }: Sealed): void {
+    if (this.#state !== undefined) this.#replays?.refuseIfKnown(letterDigest(this.#state.id, whole))
   }
 
   /** Goes on above what was promised, with an amendment that says from where to where. */
@@ -204,16 +223,11 @@ export class LetterKeeping {
     const [state, held] = [this.#state, this.#held]
     if (state === undefined || held === undefined) throw new TypeError('nothing to go on from')
     const { store, own, clock } = this.#endpoint
-    const amendment = {
-      abandoned: held,
-      adopted: markOf(state),
-      reason: 'recovery',
-      by,
-      at: clock.now(),
-    } as const
-    const bytes = encodeAmendment(amendment)
-    const signature = await signAs(own.keys, own.identity.current, amendmentPurpose, bytes)
-    const payload = encodeCbor({ format: 1, amendment: bytes, signature })
+    const adopted = markOf(state)
+    const payload = await signLetterAmendment(
+      { abandoned: held, adopted, reason: 'recovery', by, at: clock.now() },
+      own,
+    )
     const number = store.list(letterAmendmentPrefix).length + 1
     await this.commit(moved, { changes: [{ put: `${letterAmendmentPrefix}${number}`, payload }] })
     this.#isDoubtful = false
@@ -254,6 +268,17 @@ export class LetterKeeping {
     const { markKey, id } = kept.state
     this.#mark = await store.sessionMarks.open(mark, markKey, id).catch(inStateCodes)
     this.#held = await this.#mark.read()
+    await this.#loadReplays()
+  }
+
+  async #loadReplays(): Promise<void> {
+    const { store, clock } = this.#endpoint
+    const { seen: place, scope } = this.#paths
+    if (!this.parameters.holds('letter.replay_digests') && store.list(`${place}/`, '', 1).length === 0) return
+    this.#replays = await ReplaySet.load(store, { place, scope }, clock, {
+      entriesMax: this.parameters.count('dur.replay_cache_max_entries'),
+      ttlMs: this.parameters.count('dur.replay_entry_ttl_seconds') * 1000,
+    })
   }
 
   /** What waits may be from before it was used: then it is no more. */
@@ -304,6 +329,7 @@ export class LetterKeeping {
     if (this.#state !== undefined) wipe(secretsIn(this.#state))
     this.#state = undefined
     this.#proof = undefined
+    this.#replays = undefined
     await this.#mark?.close()
     this.#mark = undefined
     this.#held = undefined
@@ -318,18 +344,9 @@ export class LetterKeeping {
   }
 }
 
-type Paths = ReturnType<typeof pathsOf>
-
-function pathsOf(key: string, role: Role) {
-  const place = `${letterPrefix}${role}/${key}`
-  return {
-    session: `${place}/session`,
-    proof: `${place}/proof`,
-    hello: `${place}/hello`,
-    scope: `letter:${role}:${key}`,
-    helloScope: `letter-hello:${role}:${key}`,
-    mark: `${sessionMarkPrefix}${role}-${key}`,
-  } as const
+/** The lowest epoch that a letter may still be opened of. */
+function oldestOpen({ receive }: LetterState): number {
+  return receive.previous?.epoch ?? receive.current?.epoch ?? receive.epoch + 1
 }
 
 function markOf(state: LetterState): Mark {
@@ -342,18 +359,6 @@ async function shredIfThere(store: LetterStore, scope: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof StateError && error.code === 'ENOENT')) throw error
   }
-}
-
-/** An amendment of a letter session, and whether that identity signed it. @throws BytesError */
-export async function openLetterAmendment(
-  payload: Uint8Array,
-  identity: Identity,
-): Promise<{ readonly amendment: Amendment; readonly isSigned: boolean }> {
-  const map = decodeCborMap(payload, ['format', 'amendment', 'signature'])
-  if (map.format !== 1) throw new BytesError('amendment record of an unknown format')
-  const bytes = asBytes(map.amendment)
-  const isSigned = await verifyFrom(identity.current, amendmentPurpose, bytes, asBytes(map.signature))
-  return { amendment: decodeAmendment(bytes), isSigned }
 }
 
 /** What of these the state does not have. */

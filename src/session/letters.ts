@@ -3,8 +3,8 @@ import {
   answerHello,
   beginLetters,
   enterEpoch,
+  type LetterBounds,
   type LetterState,
-  letterLimits,
   moveOn,
   needsEpoch,
   openTrial,
@@ -89,6 +89,7 @@ export class LetterSession {
   readonly #party: LetterParty
   readonly #kept: LetterKeeping
   readonly #options: LetterOptions
+  readonly #bounds: LetterBounds
   #pen: Pen | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -104,6 +105,13 @@ export class LetterSession {
     this.#kept = kept
     this.role = role
     this.#options = options
+    const { parameters } = kept
+    this.#bounds = {
+      lateMax: parameters.count('dur.max_out_of_order_messages'),
+      skipMax: parameters.count('qsp.max_skip'),
+      followMax: parameters.count('letter.epochs_followed'),
+      bodyBytesMax: parameters.count('qsp.max_body_ct_len'),
+    }
   }
 
   static async open(
@@ -179,8 +187,9 @@ export class LetterSession {
   seal(body: Uint8Array): Promise<Uint8Array> {
     return this.#inTurn(async () => {
       const state = this.#state()
-      if (body.length > letterLimits.bodyBytesMax)
-        throw new ChannelError('channel/TOO_LARGE', `a letter has at most ${letterLimits.bodyBytesMax} bytes`)
+      const { bodyBytesMax } = this.#bounds
+      if (body.length > bodyBytesMax)
+        throw new ChannelError('channel/TOO_LARGE', `a letter has at most ${bodyBytesMax} bytes`)
       const pen = this.#pen
       // Whatever becomes of it, it is used now.
       this.#pen = undefined
@@ -208,11 +217,16 @@ export class LetterSession {
       crashAt('letter/parsed')
       if (proof !== undefined) await this.#takeProof(proof)
       const state = this.#state()
-      const trial = tryLetter(state, data, letterLimits.lateMax)
+      this.#kept.refuseIfRemembered(data)
+      const trial = tryLetter(state, data, this.#bounds)
       crashAt('letter/decrypting')
       const opened = this.#openTrial(state, trial)
       crashAt('letter/opened')
-      await this.#kept.commit(opened.state, { changes: accept?.(opened.body) ?? [], made: trial.made })
+      await this.#kept.commit(opened.state, {
+        opened: data,
+        changes: accept?.(opened.body) ?? [],
+        made: trial.made,
+      })
       crashAt('letter/committed')
       return opened.body
     })
@@ -236,7 +250,7 @@ export class LetterSession {
 
   #openTrial(state: LetterState, trial: Trial) {
     try {
-      return openTrial(state, trial, letterLimits.lateMax)
+      return openTrial(state, trial, this.#bounds)
     } catch (error) {
       wipe(trial.made)
       throw error

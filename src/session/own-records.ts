@@ -1,16 +1,13 @@
 import { decodeClientHello, decodeServerHello, decodeSession, secretsIn } from '../channel/letter/index.ts'
 import { suites } from '../crypto/suite.ts'
 import type { OwnRecord } from '../state/fsck/records.ts'
-import {
-  letterAmendmentPrefix,
-  letterPrefix,
-  openLetterAmendment,
-  wipe,
-  wipeHello,
-} from './letter-keeping.ts'
+import { letterAmendmentPrefix, openLetterAmendment } from './letter-amendment.ts'
+import { wipe, wipeHello } from './letter-keeping.ts'
+import { letterPrefix } from './letter-paths.ts'
 import { decodeMemory } from './memory.ts'
 import { chainPath, keysPath, openIdentity, readIdentity } from './own-identity.ts'
 import { decodeFormer, decodePeer, formerPrefix, peerPrefix } from './peers.ts'
+import { decodeChunk } from './replay-set.ts'
 
 /** What `pawl state fsck` reads of docs/spec/session.md. */
 export const sessionRecords: readonly OwnRecord[] = [
@@ -48,9 +45,12 @@ export const sessionRecords: readonly OwnRecord[] = [
 /** docs/spec/letter.md, section 6. A proof is opened by the peer alone. */
 function checkLetter(path: string, payload: Uint8Array): void {
   const [, role, kind] =
-    /^(client|server)\/[A-Za-z0-9_-]{43}\/(session|hello|proof)$/.exec(path.slice(letterPrefix.length)) ?? []
+    /^(client|server)\/[A-Za-z0-9_-]{43}\/(session|hello|proof|seen\/\d{16})$/.exec(
+      path.slice(letterPrefix.length),
+    ) ?? []
   if (kind === 'session') wipe(secretsIn(decodeSession(payload, suites).state))
   else if (kind === 'hello' && role === 'client') wipeHello({ role, ...decodeClientHello(payload, suites) })
   else if (kind === 'hello' && role === 'server') wipeHello({ role, ...decodeServerHello(payload, suites) })
+  else if (kind?.startsWith('seen/')) decodeChunk(payload)
   else if (kind !== 'proof') throw new Error('it is no place for anything of a letter session')
 }

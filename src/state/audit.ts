@@ -13,6 +13,7 @@ export type AuditEntry = {
     | 'list'
     | 'history'
     | 'policy'
+    | 'parameters'
     | 'restore'
     | 'recover'
     | 'keeper'

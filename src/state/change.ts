@@ -1,6 +1,6 @@
 import type { AuditEntry } from './audit.ts'
 import type { Meta } from './envelope.ts'
-import { policyPath, statePrefix } from './path.ts'
+import { parametersPath, policyPath, statePrefix } from './path.ts'
 
 /** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
 export type Change =
@@ -25,15 +25,21 @@ export type CommitOptions = {
   readonly by?: { readonly subject: string; readonly reason: (path: string) => string } | undefined
 }
 
-/** What callers do under `/state/` is told, and a policy; other records of the product are its own business. */
+/** Files that are adopted, as the audit trail has them. */
+const adopted: ReadonlyMap<string, 'policy' | 'parameters'> = new Map([
+  [policyPath, 'policy'],
+  [parametersPath, 'parameters'],
+])
+
+/** What callers do under `/state/` is told, and what is adopted; other records of the product are its own business. */
 export function entriesOf(changes: readonly Change[], by: CommitOptions['by']): AuditEntry[] {
   const entries: AuditEntry[] = []
   for (const change of changes) {
     const path = 'put' in change ? change.put : change.delete
-    const isPolicy = path === policyPath
-    if (!isPolicy && !path.startsWith(statePrefix)) continue
+    const own = adopted.get(path)
+    if (own === undefined && !path.startsWith(statePrefix)) continue
     const [subject, reason] = by === undefined ? ['', 'owner'] : [by.subject, by.reason(path)]
-    const action = isPolicy ? 'policy' : 'put' in change ? 'put' : 'delete'
+    const action = own ?? ('put' in change ? 'put' : 'delete')
     entries.push({ action, decision: 'allow', path, reason, subject })
   }
   return entries

@@ -32,6 +32,13 @@ export type { PastChange } from './history.ts'
 export { homeExists, openHome, type World } from './home.ts'
 export { limits } from './limits.ts'
 export {
+  adoptParameters,
+  type Parameters,
+  parametersIn,
+  parametersOf,
+  parseParameters,
+} from './parameters.ts'
+export {
   type Denial,
   explain,
   type Judgement,

@@ -10,6 +10,8 @@ export const rotationPath = `${ownPrefix}rotation`
 /** Not a record: what the audit trail says of keys is about it. */
 export const keysPath = `${ownPrefix}keys`
 export const policyPath = `${ownPrefix}policy`
+/** The parameters in force (docs/spec/parameters.md, section 3). */
+export const parametersPath = `${ownPrefix}parameters`
 /** What applications write. */
 export const statePrefix = '/state/'
 

@@ -6,6 +6,7 @@ import {
   decodeSession,
   encodeSession,
   enterEpoch,
+  type LetterBounds,
   type LetterState,
   letterLimits,
   markHead,
@@ -38,6 +39,12 @@ import { tableAt } from './spec-tables.ts'
 
 const [suite0x0101] = suites
 const { kdf } = suite0x0101
+const boundsOf = (lateMax: number): LetterBounds => ({
+  lateMax,
+  skipMax: letterLimits.skipMax,
+  followMax: letterLimits.followMax,
+  bodyBytesMax: letterLimits.bodyBytesMax,
+})
 const lateMax = 64
 
 const bytes = (length: number, from: number) => Uint8Array.from({ length }, (_, i) => (from + i) & 255)
@@ -72,7 +79,7 @@ function write(state: LetterState, pen: Pen, text: string) {
 }
 
 function read(state: LetterState, letter: Uint8Array, width = lateMax) {
-  return openTrial(state, tryLetter(state, parseLetter(letter).data, width), width)
+  return openTrial(state, tryLetter(state, parseLetter(letter).data, boundsOf(width)), boundsOf(width))
 }
 
 const reason = (wanted: number) => (error: unknown) =>
@@ -89,11 +96,11 @@ suite('the window', () => {
         for (const seq of order) {
           const may = !opened.has(seq) && seq >= highest - width && !(width === 0 && seq < highest)
           if (may) {
-            admit(window, seq, width)
+            admit(window, seq, boundsOf(width))
             window = after(window, seq, width)
             opened.add(seq)
             highest = Math.max(highest, seq)
-          } else assert.throws(() => admit(window, seq, width), reason(21))
+          } else assert.throws(() => admit(window, seq, boundsOf(width)), reason(21))
           assert.ok(window.opened < 1n << BigInt(width + 1), 'no wider than it says')
           assert.equal(decodeOpened(encodeOpened(window.opened)), window.opened)
         }
@@ -104,16 +111,17 @@ suite('the window', () => {
 
   test('a number that is far ahead is refused before its key is looked for', () => {
     const most = lateMax + letterLimits.skipMax
-    admit(newWindow, 1 + most, lateMax)
-    assert.throws(() => admit(newWindow, 2 + most, lateMax), reason(22))
+    admit(newWindow, 1 + most, boundsOf(lateMax))
+    assert.throws(() => admit(newWindow, 2 + most, boundsOf(lateMax)), reason(22))
   })
 
   test('made narrower it opens no more, made wider nothing again', () => {
     let window = newWindow
     for (const seq of [1, 3, 50]) window = after(window, seq, 64)
-    admit(window, 2, 0) // of a wider time
+    admit(window, 2, boundsOf(0)) // of a wider time
     window = after(window, 51, 0)
-    for (const seq of [1, 2, 3, 49, 50, 51]) assert.throws(() => admit(window, seq, 1024), reason(21))
+    for (const seq of [1, 2, 3, 49, 50, 51])
+      assert.throws(() => admit(window, seq, boundsOf(1024)), reason(21))
   })
 })
 

@@ -12,3 +12,12 @@ export function tableAt(page: string, head: string): Map<string, string> {
   }
   return rows
 }
+
+/** The cells of the table with that head. */
+export function tableRows(page: string, head: string): string[][] {
+  const text = readFileSync(new URL(`../../docs/spec/${page}`, import.meta.url), 'utf8')
+  const [, table = ''] = text.split(`\n${head}\n`)
+  const [, ...lines] = table.split('\n')
+  const end = lines.findIndex(line => !line.startsWith('|'))
+  return lines.slice(0, end).map(line => line.slice(2, -2).split(' | '))
+}

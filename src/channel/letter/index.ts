@@ -9,7 +9,7 @@ export {
   readProof,
   type ServerHello,
 } from './handshake.ts'
-export { letterLimits } from './limits.ts'
+export { type LetterBounds, letterLimits } from './limits.ts'
 export {
   decodeClientHello,
   decodeServerHello,

@@ -15,3 +15,11 @@ export const letterLimits = {
   skipMax: 1_000,
   lateMax: 1_024,
 } as const
+
+/** What an end may lower for itself (docs/spec/parameters.md). */
+export type LetterBounds = {
+  readonly lateMax: number
+  readonly skipMax: number
+  readonly followMax: number
+  readonly bodyBytesMax: number
+}

@@ -7,7 +7,7 @@ import { frameTypes } from '../frame.ts'
 import { ChannelError, refusal } from '../reasons.ts'
 import type { Role } from '../state.ts'
 import { openFrame, type Sealed, sealFrame } from './frames.ts'
-import { letterLimits } from './limits.ts'
+import { type LetterBounds, letterLimits } from './limits.ts'
 import { chainAfter, chainOf, commitmentTo, keyOf, rootAfter } from './ratchet.ts'
 import { admit, after, newWindow, type Window } from './window.ts'
 
@@ -138,7 +138,7 @@ export type Trial = {
  * Finds what would open a letter, on a copy: bounded work, and no change of state.
  * @throws ChannelError 10 (another session), 20, 21, 22, 30 (an epoch that is closed, or too far ahead)
  */
-export function tryLetter(state: LetterState, data: Sealed, lateMax: number): Trial {
+export function tryLetter(state: LetterState, data: Sealed, bounds: LetterBounds): Trial {
   const { kdf } = state.suite
   const { receive } = state
   if (!equal(data.sessionId, state.sessionId)) throw refusal(10, 'a letter of another session')
@@ -146,7 +146,7 @@ export function tryLetter(state: LetterState, data: Sealed, lateMax: number): Tr
   if (data.epoch <= receive.epoch) {
     const found = [receive.current, receive.previous].find(opening => opening?.epoch === data.epoch)
     if (found === undefined) throw refusal(30, `a letter of epoch ${data.epoch}, which is closed`)
-    admit(found.window, data.seq, lateMax)
+    admit(found.window, data.seq, bounds)
     if (found.salt !== undefined && !equal(found.salt, data.salt))
       throw refusal(20, 'a letter of another run of its sender')
     if (found.salt !== undefined) return { data, opening: found, receive, made: [] }
@@ -154,9 +154,9 @@ export function tryLetter(state: LetterState, data: Sealed, lateMax: number): Tr
     return { data, opening: { ...found, chain }, receive, made: [chain] }
   }
   const ahead = data.epoch - receive.epoch
-  if (ahead > letterLimits.followMax || data.epoch > letterLimits.epochMax)
+  if (ahead > bounds.followMax || data.epoch > letterLimits.epochMax)
     throw refusal(30, `a letter of epoch ${data.epoch}, ${ahead} ahead: begin a new session`)
-  admit(newWindow, data.seq, lateMax)
+  admit(newWindow, data.seq, bounds)
   using root = rootAfter(kdf, receive.ahead, ahead - 1)
   const chain = chainOf(kdf, root, data.salt)
   const next = rootAfter(kdf, root, 1)
@@ -174,7 +174,7 @@ export function tryLetter(state: LetterState, data: Sealed, lateMax: number): Tr
  * Opens it. What comes out is for the caller only once the state is committed.
  * @throws ChannelError 13, 20, 70 (the peer has heard more of us than we know of: we were turned back)
  */
-export function openTrial(state: LetterState, trial: Trial, lateMax: number): Opened {
+export function openTrial(state: LetterState, trial: Trial, bounds: LetterBounds): Opened {
   const { kdf, aead } = state.suite
   const { data, opening, receive } = trial
   using chain = chainAfter(kdf, opening.chain, data.seq - opening.window.base)
@@ -184,13 +184,13 @@ export function openTrial(state: LetterState, trial: Trial, lateMax: number): Op
   const reader = new Reader(plaintext)
   const heard = reader.u32()
   const body = Uint8Array.from(reader.rest())
-  if (body.length > letterLimits.bodyBytesMax) throw refusal(15, 'a letter that is too large')
+  if (body.length > bounds.bodyBytesMax) throw refusal(15, 'a letter that is too large')
   if (heard > state.send.epoch)
     throw refusal(
       70,
       `the peer has opened letters of epoch ${heard} of ours, and we have entered ${state.send.epoch}`,
     )
-  const window = after(opening.window, data.seq, lateMax)
+  const window = after(opening.window, data.seq, bounds.lateMax)
   const next: Opening = {
     epoch: opening.epoch,
     salt: Uint8Array.from(data.salt),

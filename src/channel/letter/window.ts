@@ -1,6 +1,6 @@
 import { BytesError } from '../../bytes/bytes.ts'
 import { refusal } from '../reasons.ts'
-import { letterLimits } from './limits.ts'
+import { type LetterBounds, letterLimits } from './limits.ts'
 
 /**
  * Which letters of one epoch were opened (S7): `base` is the lowest that still may, `opened` a bitmap from there up.
@@ -11,11 +11,15 @@ export type Window = { readonly base: number; readonly opened: bigint }
 export const newWindow: Window = { base: 1, opened: 0n }
 
 /** @throws ChannelError 21 (opened before, or below the window), 22 (so far ahead that finding its key is work) */
-export function admit(window: Window, seq: number, lateMax: number): void {
+export function admit(
+  window: Window,
+  seq: number,
+  { lateMax, skipMax }: Pick<LetterBounds, 'lateMax' | 'skipMax'>,
+): void {
   if (seq < window.base) throw refusal(21, `letter ${seq} lies below the window`)
   const at = seq - window.base
   if (((window.opened >> BigInt(at)) & 1n) === 1n) throw refusal(21, `letter ${seq} was opened before`)
-  if (at > lateMax + letterLimits.skipMax) throw refusal(22, `letter ${seq} is too far ahead`)
+  if (at > lateMax + skipMax) throw refusal(22, `letter ${seq} is too far ahead`)
 }
 
 /** The window once an admitted letter was opened. */

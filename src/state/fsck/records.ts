@@ -6,7 +6,8 @@ import { openRecords, type ScopeTag } from '../block.ts'
 import { configPath, decodeConfig } from '../config.ts'
 import { verify } from '../envelope.ts'
 import { decodeJournalStart } from '../journal.ts'
-import { journalPath, ownPrefix, policyPath, rotationPath } from '../path.ts'
+import { checkParameters } from '../parameters.ts'
+import { journalPath, ownPrefix, parametersPath, policyPath, rotationPath } from '../path.ts'
 import { storedPolicy } from '../policy-record.ts'
 import type { Records } from '../records.ts'
 import { decodeIntent } from '../rotation.ts'
@@ -34,6 +35,7 @@ export const stateRecords = (storeId: Uint8Array): readonly OwnRecord[] => [
   },
   { prefix: auditPath, check: (_, payload) => decodeRetained(payload) },
   { prefix: policyPath, check: (_path, _payload, records) => storedPolicy(records) },
+  { prefix: parametersPath, check: (_path, _payload, records) => checkParameters(records) },
   { prefix: configPath, check: (_, payload) => decodeConfig(payload) },
   {
     prefix: signerPath,
