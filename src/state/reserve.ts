@@ -33,7 +33,8 @@ export class Reserve {
         try {
           await file.write(new Uint8Array(bytes - this.#length), this.#length)
         } catch (error) {
-          await file.truncate(this.#length).catch(() => {}) // a part of it would be in nobody's hand
+          // A part of it would be in nobody's hand. After any other failure nothing is written any more.
+          if (error instanceof DiskError && error.code === 'full') await file.truncate(this.#length)
           throw error
         }
         await file.sync()
