@@ -10,12 +10,13 @@ import { bytesOf, freshHome, withStore, world } from './support.ts'
 const storeMiB = 400
 const residentMiBMax = 256
 
-const source = (name: string) => JSON.stringify(new URL(`../../src/state/${name}.ts`, import.meta.url).href)
+const source = (name: string) =>
+  JSON.stringify(new URL(`../../src/state/backup/${name}.ts`, import.meta.url).href)
 
 /** Runs in a process of its own; answers with the most it had resident, in MiB. */
 function residentMiB(body: string): number {
   const script = `
-    import { backupHome } from ${source('backup')}
+    import { backupHome } from ${source('take')}
     import { restoreHome } from ${source('restore')}
     import { readRecoveryKey, readRecoveryPublicKey } from ${source('recovery-key')}
     import { world } from ${JSON.stringify(new URL('./support.ts', import.meta.url).href)}
