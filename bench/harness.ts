@@ -57,10 +57,10 @@ export function scratch(): { readonly directory: string; remove(): void } {
   return { directory, remove: () => fs.rmSync(directory, { recursive: true, force: true }) }
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
 }
 
-function short(value: number): number {
+export function short(value: number): number {
   return Number(value.toPrecision(4))
 }

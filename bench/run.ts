@@ -2,11 +2,17 @@
 const benches = {
   store: () => import('./store.ts'),
   messages: () => import('./messages.ts'),
+  keepers: () => import('./keepers.ts'),
 } as const
 
 const name = process.argv[2] ?? ''
-if (!Object.hasOwn(benches, name)) {
+if (!isBench(name)) {
   console.error(`usage: npm run bench -- NAME, NAME one of: ${Object.keys(benches).join(', ')}`)
   process.exit(2)
 }
-await (name === 'store' ? benches.store() : benches.messages()).then(bench => bench.run())
+const { run } = await benches[name]()
+await run()
+
+function isBench(name: string): name is keyof typeof benches {
+  return Object.hasOwn(benches, name)
+}

@@ -15,7 +15,7 @@ import { ControlDesk } from './control-desk.ts'
 import { decodeFailed } from './control-wire.ts'
 import { HolderFailure } from './failure.ts'
 import { Holder, type HolderOptions } from './holder.ts'
-import { homeNamed, openForeign, openOwnHome, realWorld, refuseOwnFiles } from './home.ts'
+import { homeNamed, homePlace, openForeign, openOwnHome, realWorld, refuseOwnFiles } from './home.ts'
 
 /** Connections are counted by the server; this only keeps descriptors in hand while it drops those over its bound. */
 export const acceptedMax = 128
@@ -51,14 +51,20 @@ export async function serveControl(
   given: Given,
   store: Store,
   log: Log,
-  options: Omit<HolderOptions, 'refuse' | 'open'> = {},
+  {
+    home,
+    ...options
+  }: Omit<HolderOptions, 'refuse' | 'open'> & {
+    /** The directory that gets the socket, if not the home that is named. */
+    readonly home?: string | undefined
+  } = {},
 ): Promise<Control> {
   const refuse = (path: string) => refuseOwnFiles(given, path)
   const open = (path: string) => openForeign(given, path)
   const holder = new Holder(store, realWorld(), { ...options, refuse, open })
   const desk = new ControlDesk(holder, realClock)
   const server = new SubjectServer(desk, realClock)
-  const path = join(await homeNamed(given), controlName)
+  const path = join(home ?? (await homeNamed(given)), controlName)
   try {
     const listener = await listenUnix(path, wire => server.accept(wire), { log, connectionsMax: acceptedMax })
     const end = async (): Promise<void> => {
@@ -101,7 +107,7 @@ async function enterOnce(given: Given): Promise<Entered> {
     return { store: await openOwnHome(given) }
   } catch (error) {
     if (!(error instanceof StateError && error.code === 'ELOCKED')) throw error
-    return { client: await connectToHolder(await homeNamed(given), error) }
+    return { client: await connectToHolder((await homePlace(given)).home, error) }
   }
 }
 

@@ -44,6 +44,7 @@ export const receive: Run = async given => {
     const log = logOf(given)
     let forgotten = () => {}
     const control = await serveControl(given, store, log, {
+      home: term?.home,
       forgotten: id => {
         if (equal(id, peer.id)) forgotten()
       },

@@ -19,7 +19,7 @@ import { type Given, type Run, UsageError } from './command.ts'
 import { acceptedMax, serveControl } from './control.ts'
 import type { Exit } from './exits.ts'
 import type { Adoption } from './holder.ts'
-import { named, openOwnHome, outputPath, realWorld } from './home.ts'
+import { named, openOwned, outputPath, realWorld } from './home.ts'
 import { onInterruption } from './interruption.ts'
 import { logOf, notice } from './log.ts'
 import { answer, answerJson } from './output.ts'
@@ -50,20 +50,24 @@ export const stated: Run = async given => {
     tellLost = resolve
   })
   const { signal } = waiting
-  const store = await openOwnHome(given, realWorld(), { auditSink, lost: tellLost, signal }).catch(
+  const opened = await openOwned(given, realWorld(), { auditSink, lost: tellLost, signal }).catch(
     async error => {
       for (const sink of sinks) await sink.close()
       if (signal.aborted) return undefined
       throw error
     },
   )
-  if (store === undefined) return stopped
+  if (opened === undefined) return stopped
+  const { store, term } = opened
   const ending: (() => Promise<void>)[] = [() => store.close(), ...sinks.map(sink => () => sink.close())]
   try {
     const subjects = new Subjects(given, store, log, socketsNamed(given))
     ending.unshift(() => subjects.close())
     await subjects.adopt(first)
-    const control = await serveControl(given, store, log, { adopt: file => subjects.adoptFile(file) })
+    const control = await serveControl(given, store, log, {
+      home: term?.home,
+      adopt: file => subjects.adoptFile(file),
+    })
     ending.unshift(control.end)
     if (control.unserved !== undefined)
       notice(given, log, `other commands find the home locked: ${control.unserved}`, {

@@ -30,7 +30,7 @@ export type TakeOverOptions = Omit<OpenOptions, 'ownership' | 'change'> & {
   readonly silenceMs?: number
   /** Waits until the owner is gone, however long that takes; without it an owner that gives a sign of life is ELOCKED. */
   readonly standby?: boolean
-  /** Hears once that somebody else has taken over from this process. */
+  /** Hears once that somebody else has taken over from this process, or that it can write nothing any more. */
   readonly lost?: (error: StateError) => void
   /** Stops waiting. */
   readonly signal?: AbortSignal
@@ -164,14 +164,11 @@ async function goOn(world: World, shared: string, claim: Claim, options: TakeOve
   await disk.makeDirectory(term.path)
   await disk.syncDirectory(parentOf(term.path))
   let opened: Store | undefined
-  let isTold = false
   const watch = async (): Promise<void> => {
     const highest = (await termsOf(disk, shared)).at(-1)?.number ?? 0
-    if (highest <= term.number || opened === undefined || isTold) return
-    isTold = true
+    if (highest <= term.number || opened === undefined) return
     const error = await opened.get(configPath, { fresh: true }).then(() => undefined, stateError)
     if (error instanceof StateError && error.code === 'ELOCKED') options.lost?.(error)
-    else isTold = false
   }
   const pulse = await Pulse.start(disk, clock, term, watch)
   let isWhole = false
@@ -184,6 +181,8 @@ async function goOn(world: World, shared: string, claim: Claim, options: TakeOve
     }
     const ownership = { claim, judged, released: () => pulse.stop({ isLast: true }) }
     opened = await openHome(world, term.home, term.anchorBase, { ...options, ownership })
+    // Whoever can write nothing any more is no owner for long: it ends, and so does its sign of life.
+    void opened.failed.then(options.lost)
     return { store: opened, term }
   } catch (error) {
     await pulse.stop({ isLast: true })

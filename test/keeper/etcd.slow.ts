@@ -70,6 +70,46 @@ suite('a store on etcd', { skip: missing !== undefined && `NOT RUN: ${missing}`,
     await again.close()
   })
 
+  test('two of three gone for a while under 64 writers: not one acknowledgement, then all of them, and no error', async t => {
+    const { cluster, on } = await setUp(t)
+    const store = await on.open()
+    const [one, two] = cluster.members
+    assert.ok(one !== undefined && two !== undefined)
+    let acknowledged = 0
+    let isOver = false
+    const last = new Map<string, number>()
+    const writing = Promise.all(
+      Array.from({ length: 64 }, async (_, writer) => {
+        for (let i = 1; !isOver; i++) {
+          await store.putAtomic(`/state/w${writer}`, Buffer.from(String(i)))
+          last.set(`/state/w${writer}`, i)
+          acknowledged++
+        }
+      }),
+    )
+    for (let round = 0; round < 3; round++) {
+      const before = acknowledged
+      while (acknowledged < before + 500) await delay(10)
+      await Promise.all([cluster.kill(one), cluster.kill(two)])
+      await delay(300) // what was answered already is told
+      const during = acknowledged
+      await delay(3_000)
+      assert.equal(acknowledged, during, 'acknowledged with no quorum')
+      cluster.startOne(one)
+      cluster.startOne(two)
+    }
+    const before = acknowledged
+    while (acknowledged < before + 500) await delay(10)
+    isOver = true
+    await writing
+    await store.close()
+    const again = await on.open()
+    for (const [path, value] of last)
+      assert.equal(Buffer.from((await again.get(path)).payload).toString(), String(value))
+    await again.close()
+    t.diagnostic(`${acknowledged} acknowledged`)
+  })
+
   test('a member that is cut off and comes back answers nothing older', async t => {
     const { cluster, on } = await setUp(t)
     const store = await on.open()

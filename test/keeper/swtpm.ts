@@ -4,7 +4,6 @@ import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 
 export const swtpmMissing: string | undefined =
   spawnSync('swtpm', ['--version']).error === undefined ? undefined : 'swtpm is not installed'
@@ -21,7 +20,7 @@ export class Swtpm {
     this.#state = state
   }
 
-  static async start(t: TestContext): Promise<Swtpm> {
+  static async start(t: { after(end: () => Promise<void>): void }): Promise<Swtpm> {
     const state = fs.mkdtempSync(join(os.tmpdir(), 'pawl-swtpm-'))
     const [port, control] = await freePorts()
     const tpm = new Swtpm(port, control, state)

@@ -7,11 +7,11 @@ import { limits } from '../../src/state/limits.ts'
 import { readHome } from '../../src/state/reader.ts'
 import { openSigner } from '../../src/state/signer.ts'
 import type { Store } from '../../src/state/store.ts'
-import { newestWhole } from '../../src/state/terms.ts'
+import { newestWhole, type Term } from '../../src/state/terms.ts'
 import { MemoryServer } from '../keeper/memory.ts'
 import { SimulatedDisk } from '../simulator/disk.ts'
 import { CrashFound, type Explored, explore } from '../simulator/explore.ts'
-import { contents } from './support.ts'
+import { coded, contents } from './support.ts'
 import {
   claimIn,
   codeOf,
@@ -264,6 +264,67 @@ test('a crash anywhere in a takeover loses nothing, and the next one goes on', a
   assert.ok(explored.points > 40 && explored.checks > 40, `${explored.points}, ${explored.checks}`)
   console.log(`# takeover: ${explored.points} crash points, ${explored.checks} recoveries`)
 })
+
+test('a shared home that is put back to an older copy is refused, and so is its keeper', async () => {
+  const { disk, server } = await freshShared()
+  const told = new Told()
+  const begun = await own(worldOf(disk, server, 2), 'a')
+  await told.put(begun.store, '/state/a', 'a1')
+  const older = new SimulatedDisk(disk.killState(), { profile: 'posix' })
+  const olderServer = server.fork()
+  for (const value of ['a2', 'a3', 'a4']) await told.put(begun.store, '/state/a', value)
+  await begun.store.close()
+  for (let twice = 0; twice < 2; twice++)
+    await assert.rejects(own(worldOf(older, server.fork(), 3), 'b'), coded('EROLLBACK', 'older copy'))
+  await assert.rejects(
+    own(worldOf(disk.process(), olderServer, 4), 'b'),
+    coded('EROLLBACK', 'keeper went back'),
+  )
+  const { store, term } = await own(worldOf(disk.process(), server, 5), 'c')
+  await told.check(store, disk, term)
+  await store.close()
+})
+
+test('an owner that gives a sign of life is not taken over, and of two that stand by one owns', async () => {
+  const { disk, server } = await freshShared()
+  const first = await own(worldOf(disk.process(), server, 2), 'a')
+  const beating = setInterval(() => void beat(disk, first.term), 1)
+  await assert.rejects(
+    own(worldOf(disk.process(), server, 3), 'b'),
+    coded('ELOCKED', 'has an owner, in term 1'),
+  )
+  clearInterval(beating)
+  const both = ['b', 'c'].map((node, i) => own(worldOf(disk.process(), server, 4 + i), node))
+  const ends = await Promise.allSettled(both)
+  assert.deepEqual(ends.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+  await assert.rejects(
+    first.store.putAtomic('/state/a', Buffer.from('late')),
+    coded('ELOCKED', 'is owned by'),
+  )
+})
+
+test('the sign of life ends with the owner, in order or not', async () => {
+  const { disk, server } = await freshShared()
+  const { store, term } = await own(worldOf(disk.process(), server, 2), 'a')
+  await store.close()
+  const pulse = (await filesBelow(disk, shared)).get(term.pulse)
+  assert.equal(pulse?.toString().trim(), 'ended')
+  let lost: StateError | undefined
+  const second = await own(worldOf(disk.process(), server, 3), 'b', { lost: error => (lost = error) })
+  server.isAway = true
+  await assert.rejects(second.store.putAtomic('/state/a', Buffer.from('x')), coded('EKEEPER'))
+  assert.equal(lost?.code, 'EKEEPER', 'who can write nothing any more says so, and ends')
+  server.isAway = false
+  await second.store.close()
+  await (await own(worldOf(disk.process(), server, 4), 'c')).store.close()
+})
+
+let beats = 0
+async function beat(disk: SimulatedDisk, { pulse }: Term): Promise<void> {
+  const file = await disk.process().open(pulse, { access: 'write' })
+  await file.write(Buffer.from(String(beats++).padEnd(16)), 0)
+  await file.close()
+}
 
 // ---- planted bugs: each must be found, or this proves nothing ----
 
