@@ -1,3 +1,4 @@
+import { actorCommands } from './actor-commands.ts'
 import { backupCommands } from './backup-commands.ts'
 import type { Command } from './command.ts'
 import { daemonCommands } from './daemon-commands.ts'
@@ -224,6 +225,7 @@ export const commands: readonly Command[] = [
   ...backupCommands,
   ...daemonCommands,
   ...keeperCommands,
+  ...actorCommands,
   {
     name: 'doctor',
     words: '',

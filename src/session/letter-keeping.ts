@@ -25,7 +25,7 @@ import { judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
 import { amendmentPrefix, amendments } from '../state/amendments.ts'
 import type { Change } from '../state/change.ts'
 import { StateError, stateError } from '../state/error.ts'
-import { type Parameters, parametersIn } from '../state/parameters.ts'
+import type { Parameters } from '../state/parameters.ts'
 import type { Store } from '../state/store.ts'
 import { letterAmendmentPrefix, signLetterAmendment } from './letter-amendment.ts'
 import { type Paths, pathsOf } from './letter-paths.ts'
@@ -35,8 +35,11 @@ import { type Addition, letterDigest, ReplaySet } from './replay-set.ts'
 /** What letters are kept in. */
 export type LetterStore = Pick<
   Store,
-  'commit' | 'config' | 'get' | 'getSecret' | 'has' | 'list' | 'makeScope' | 'shred' | 'openedAs'
-> & { readonly sessionMarks: Pick<SessionMarks, 'begin' | 'open' | 'remove'> }
+  'commit' | 'getSecret' | 'has' | 'list' | 'makeScope' | 'shred' | 'openedAs'
+> & {
+  get(path: string): Promise<{ readonly payload: Uint8Array }>
+  readonly sessionMarks: Pick<SessionMarks, 'begin' | 'open' | 'remove'>
+}
 
 /** What letters need of a home. `crashAt` is a test hook: it is told of every point at which a crash is tried (S11). */
 export type LetterEndpoint = {
@@ -45,8 +48,7 @@ export type LetterEndpoint = {
   readonly clock: Clock
   readonly entropy: Entropy
   readonly crashAt?: ((point: LetterPoint) => void) | undefined
-  /** Else those of the store. */
-  readonly parameters?: Parameters
+  readonly parameters: Parameters
 }
 
 export type LetterPoint =
@@ -81,7 +83,6 @@ type Also = {
 
 /** Where one letter session lies, and how far it has come: its record, its mark, and the one order of both. */
 export class LetterKeeping {
-  readonly parameters: Parameters
   readonly #endpoint: LetterEndpoint
   readonly #paths: Paths
   #state: LetterState | undefined
@@ -96,15 +97,13 @@ export class LetterKeeping {
   /** A write whose outcome is not known: what is in memory may be neither old nor new. */
   #failed: unknown
 
-  private constructor(endpoint: LetterEndpoint, paths: Paths, parameters: Parameters) {
+  private constructor(endpoint: LetterEndpoint, paths: Paths) {
     this.#endpoint = endpoint
     this.#paths = paths
-    this.parameters = parameters
   }
 
   static async open(endpoint: LetterEndpoint, key: string, role: Role): Promise<LetterKeeping> {
-    const parameters = endpoint.parameters ?? (await parametersIn(endpoint.store))
-    const kept = new LetterKeeping(endpoint, pathsOf(key, role), parameters)
+    const kept = new LetterKeeping(endpoint, pathsOf(key, role))
     await kept.#load(role)
     return kept
   }
@@ -272,12 +271,12 @@ export class LetterKeeping {
   }
 
   async #loadReplays(): Promise<void> {
-    const { store, clock } = this.#endpoint
+    const { store, clock, parameters } = this.#endpoint
     const { seen: place, scope } = this.#paths
-    if (!this.parameters.holds('letter.replay_digests') && store.list(`${place}/`, '', 1).length === 0) return
+    if (!parameters.holds('letter.replay_digests') && store.list(`${place}/`, '', 1).length === 0) return
     this.#replays = await ReplaySet.load(store, { place, scope }, clock, {
-      entriesMax: this.parameters.count('dur.replay_cache_max_entries'),
-      ttlMs: this.parameters.count('dur.replay_entry_ttl_seconds') * 1000,
+      entriesMax: parameters.count('dur.replay_cache_max_entries'),
+      ttlMs: parameters.count('dur.replay_entry_ttl_seconds') * 1000,
     })
   }
 

@@ -27,8 +27,10 @@ import { suites } from '../crypto/suite.ts'
 import { signAs, verifyFrom } from '../signature/hybrid.ts'
 import { type Identity, verifyIdentity } from '../signature/identity.ts'
 import type { Change } from '../state/change.ts'
+import { parametersIn } from '../state/parameters.ts'
+import type { Store } from '../state/store.ts'
 import { SessionError, sessionCode } from './error.ts'
-import { type LetterEndpoint, LetterKeeping, type LetterStore, wipe } from './letter-keeping.ts'
+import { type LetterEndpoint, LetterKeeping, wipe } from './letter-keeping.ts'
 import { judgeIdentity, type Peer, rememberIdentity } from './peers.ts'
 
 /** Who is at the other end. */
@@ -58,12 +60,13 @@ export type LetterOptions = {
  * client.
  * @throws SessionError `session/ROLLBACK`; StateError EINTEGRITY (the session's mark is gone or damaged)
  */
-export function openLetters(
-  endpoint: LetterEndpoint & { readonly store: LetterStore & Parameters<typeof rememberIdentity>[0] },
+export async function openLetters(
+  home: Omit<LetterEndpoint, 'store' | 'parameters'> & { readonly store: Store },
   peer: Peer,
   role: Role,
   options: LetterOptions = {},
 ): Promise<LetterSession> {
+  const endpoint = { ...home, parameters: await parametersIn(home.store) }
   let known = peer
   const { store, own } = endpoint
   const party: LetterParty = {
@@ -105,7 +108,7 @@ export class LetterSession {
     this.#kept = kept
     this.role = role
     this.#options = options
-    const { parameters } = kept
+    const { parameters } = endpoint
     this.#bounds = {
       lateMax: parameters.count('dur.max_out_of_order_messages'),
       skipMax: parameters.count('qsp.max_skip'),
@@ -134,6 +137,12 @@ export class LetterSession {
   /** The session's id, 32 bytes, the same at both ends. @throws SessionError `channel/CLOSED` */
   get id(): Uint8Array {
     return this.#state().id
+  }
+
+  /** The session id of frames, 8 bytes: known to both ends from the second flight on. */
+  get frameId(): Uint8Array | undefined {
+    const { state, hello } = this.#kept
+    return hello?.role === 'server' ? hello.waiting.sessionId : state?.sessionId
   }
 
   /** The highest epoch entered in each direction. @throws SessionError `channel/CLOSED` */

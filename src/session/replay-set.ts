@@ -4,7 +4,7 @@ import { refusal } from '../channel/reasons.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Change } from '../state/change.ts'
-import type { Store } from '../state/store.ts'
+import type { LetterStore } from './letter-keeping.ts'
 
 /** docs/spec/letter.md, "The replay set": digests of what was opened, in chunks, oldest first. */
 const chunkEntries = 64
@@ -54,7 +54,7 @@ export class ReplaySet {
   }
 
   static async load(
-    store: Pick<Store, 'list' | 'get'>,
+    store: Pick<LetterStore, 'list' | 'get'>,
     where: { readonly place: string; readonly scope: string },
     clock: Clock,
     bounds: ReplayBounds,
