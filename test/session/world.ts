@@ -98,12 +98,12 @@ export const anchors = '/anchors'
 /** A home of its own at rest, as a power cut after a clean close leaves it. */
 export type AtRest = { readonly image: Image; readonly id: Uint8Array }
 
-export async function restingHome(): Promise<AtRest> {
+export async function restingHome(make: typeof firstIdentity = firstIdentity): Promise<AtRest> {
   const image = plantDirectory(plantDirectory(emptyImage({ sectorSize: 4096 }), '/disk'), anchors, {
     device: 2,
   })
   const disk = new SimulatedDisk(image)
-  const { identity, records } = firstIdentity()
+  const { identity, records } = make()
   const config = { keeper: 'file', profile: 'dev' } as const
   const world = { disk, clock: new IdleClock(), entropy }
   await createHome(world, { home, anchorBase: anchors, config, slots: 8, first: records })
@@ -111,8 +111,10 @@ export async function restingHome(): Promise<AtRest> {
 }
 
 /** Introduces two homes to each other: each calls the other `peer`. */
-export async function introduced(): Promise<readonly [AtRest, AtRest]> {
-  const [a, b] = [await restingHome(), await restingHome()]
+export async function introduced(
+  make: typeof firstIdentity = firstIdentity,
+): Promise<readonly [AtRest, AtRest]> {
+  const [a, b] = [await restingHome(make), await restingHome(make)]
   return [await knowing(a, b.id), await knowing(b, a.id)]
 }
 
@@ -138,9 +140,15 @@ export type Running = {
 export async function run(
   site: AtRest,
   clock: Clock,
-  options: { readonly limits?: Endpoint['limits']; readonly faults?: FaultRule } = {},
+  options: {
+    readonly limits?: Endpoint['limits']
+    readonly faults?: FaultRule
+    /** Is told of the disk before anything is read of it. */
+    readonly booted?: (disk: SimulatedDisk) => void
+  } = {},
 ): Promise<Running> {
   const disk = new SimulatedDisk(site.image, options.faults === undefined ? {} : { faults: options.faults })
+  options.booted?.(disk)
   let isDead = false
   const ownClock: Clock = {
     now: () => clock.now(),

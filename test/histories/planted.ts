@@ -1,0 +1,164 @@
+import type { Edit } from '../state/explore-job.ts'
+import type { Mode } from './history.ts'
+
+/** A mistake in the source that histories of a mode exist to find: the one of this seed fails of it, saying this. */
+export type Bug = {
+  readonly broken: string
+  readonly mode: Mode
+  readonly edits: readonly Edit[]
+  readonly seed: number
+  readonly found: string
+  /** Only in the slow suite. */
+  readonly isSlow?: boolean
+}
+
+/** Handshakes ask for nothing that was agreed on before. */
+const anyoneIsNew: readonly Edit[] = [
+  {
+    file: 'src/channel/continuity.ts',
+    from: "return none ? { kind: 'none' } : { kind: 'refused' }",
+    to: "return { kind: 'none' }",
+  },
+  {
+    file: 'src/channel/continuity.ts',
+    from: "return { kind: memory.secrets.length === 0 ? 'none' : 'refused' }",
+    to: "return { kind: 'none' }",
+  },
+  {
+    file: 'src/channel/continuity.ts',
+    from: 'if (memory.secrets.length > 0 && !memory.noneAllowed) return undefined',
+    to: '',
+  },
+]
+
+export const bugs: readonly Bug[] = [
+  {
+    broken: 'the promise lies in what is put back: the mark goes where the home is',
+    mode: 'stream',
+    edits: [
+      {
+        file: 'src/keeper/anchor.ts',
+        from: 'await createMarkFile(disk, join(path, anchorNames.mark),',
+        to: "await createMarkFile(disk, '/disk/mark',",
+      },
+      {
+        file: 'src/keeper/anchor.ts',
+        from: 'const path = join(anchor.path, anchorNames.mark)',
+        to: "const path = '/disk/mark'",
+      },
+    ],
+    seed: 14,
+    found: 'the home alone was put back, and it opened',
+  },
+  {
+    broken: 'the keeper is not held against what it has confirmed',
+    mode: 'stream',
+    edits: [
+      {
+        file: 'src/mark/mark.ts',
+        from: "if (mark.number < confirmed) return 'the keeper went back'",
+        to: '',
+      },
+    ],
+    seed: 8,
+    found: 'the anchor alone was put back, and it opened',
+    isSlow: true,
+  },
+  {
+    broken: 'the mark is advanced before the state is durable',
+    mode: 'stream',
+    edits: [
+      {
+        file: 'src/state/committer.ts',
+        from: 'const at = await this.#parts.journal.append(group) //',
+        to: 'await this.#parts.keeper.advance(this.#mark, next); const at = await this.#parts.journal.append(group) //',
+      },
+    ],
+    seed: 9,
+    found: 'is an older copy',
+  },
+  {
+    broken: 'the mark is advanced by two',
+    mode: 'stream',
+    edits: [
+      {
+        file: 'src/state/committer.ts',
+        from: 'await this.#parts.keeper.advance(this.#mark, next) //',
+        to: 'await this.#parts.keeper.advance(this.#mark, next); await this.#parts.keeper.advance(next, { ...next, number: next.number + 1 }) //',
+      },
+    ],
+    seed: 1,
+    found: 'is an older copy',
+  },
+  {
+    broken: 'the old secret is dropped when the new one is made, not when it was heard',
+    mode: 'stream',
+    edits: [
+      {
+        file: 'src/channel/continuity.ts',
+        from: 'secrets: [made.secret, old], noneAllowed',
+        to: 'secrets: [made.secret], noneAllowed',
+      },
+    ],
+    seed: 3,
+    found: 'refused, and nobody was turned back',
+  },
+  {
+    broken: 'positions are judged by their numbers alone, and whoever shows no secret is new',
+    mode: 'stream',
+    edits: [
+      ...anyoneIsNew,
+      {
+        file: 'src/mailbox/position.ts',
+        from: 'if (head === undefined || !equal(head, headBeforeExpected))',
+        to: 'if (head === undefined)',
+      },
+      {
+        file: 'src/mailbox/position.ts',
+        from: 'if (nextSend === receiving.next && !equal(headBeforeSend, receiving.head))',
+        to: 'if (nextSend < 0)',
+      },
+      {
+        file: 'src/mailbox/outbox.ts',
+        from: 'if (head === undefined || !equal(head, position.head))',
+        to: 'if (head === undefined)',
+      },
+      {
+        file: 'src/mailbox/inbox.ts',
+        from: 'if (!equal(before.head, this.#delivered.head))',
+        to: 'if (before.next < 0)',
+      },
+    ],
+    seed: 4,
+    found: 'was told of what nobody accepted',
+    isSlow: true,
+  },
+  {
+    broken: 'what was accepted is told before it is committed',
+    mode: 'stream',
+    edits: [
+      {
+        file: 'src/mailbox/inbox.ts',
+        from: 'await this.#store.commit([put, ...changes], { committed })',
+        to: 'committed(); this.#changes.announce(); await this.#store.commit([put, ...changes])',
+      },
+    ],
+    seed: 41,
+    found: 'nobody noticed',
+    isSlow: true,
+  },
+  {
+    broken: 'the position and what the application changes are two commits',
+    mode: 'stream',
+    edits: [
+      {
+        file: 'src/mailbox/inbox.ts',
+        from: 'await this.#store.commit([put, ...changes], { committed })',
+        to: 'await this.#store.commit(changes); await this.#store.commit([put], { committed })',
+      },
+    ],
+    seed: 52,
+    found: 'the position differ',
+    isSlow: true,
+  },
+]
