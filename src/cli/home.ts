@@ -16,6 +16,7 @@ import { StateError, stateError } from '../state/error.ts'
 import { homeExists, locate, openHome, type World } from '../state/home.ts'
 import { type Reader, readHome } from '../state/reader.ts'
 import type { Store } from '../state/store.ts'
+import type { Owned } from '../state/takeover.ts'
 import { isShared, type Term } from '../state/terms.ts'
 import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
 import { fromBackup } from './hints.ts'
@@ -80,13 +81,14 @@ export async function openOwned(
   given: Given,
   world: World,
   options: SharedOptions,
-): Promise<{ readonly store: Store; readonly term: Term | undefined }> {
+): Promise<Pick<Owned, 'store' | 'why'> & { readonly term: Term | undefined }> {
   const { home, base, shared } = await readableHome(given)
-  const { store, term } =
+  const { store, term, why } =
     shared === undefined
       ? {
           store: await openHome(world, home, base, { keeper: keeperElsewhere(), ...options }),
           term: undefined,
+          why: async (error: unknown) => error,
         }
       : await own(given, world, shared, { keeper: keeperElsewhere(), ...options })
   try {
@@ -95,7 +97,7 @@ export async function openOwned(
     await store.close()
     throw error
   }
-  return { store, term }
+  return { store, term, why }
 }
 
 /**

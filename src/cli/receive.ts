@@ -36,7 +36,7 @@ export const receive: Run = async given => {
   const path = isShared ? `out/${checkOutName(name)}` : await outputPath(given, name)
   const world = realWorld()
   let failed = (_: StateError) => {}
-  const { store, term } = await openOwned(given, world, { lost: error => failed(error) })
+  const { store, term, why } = await openOwned(given, world, { lost: error => failed(error) })
   const file = term === undefined ? path : join(term.path, path)
   let endControl = async (): Promise<void> => {}
   try {
@@ -98,6 +98,8 @@ export const receive: Run = async given => {
       )
     await out.close()
     return exit
+  } catch (error) {
+    throw await why(error)
   } finally {
     await endControl()
     await store.close()

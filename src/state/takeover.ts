@@ -1,6 +1,6 @@
 import { hex } from '../bytes/bytes.ts'
 import type { KeeperName, OutsideKeeper } from '../keeper/outside.ts'
-import type { Claim } from '../keeper/signed-mark.ts'
+import { type Claim, sameClaim } from '../keeper/signed-mark.ts'
 import { configPath } from './config.ts'
 import { inStateCodes, StateError, stateError } from './error.ts'
 import { locate, type OpenOptions, openHome, type World } from './home.ts'
@@ -36,7 +36,12 @@ export type TakeOverOptions = Omit<OpenOptions, 'ownership' | 'change'> & {
   readonly signal?: AbortSignal
 }
 
-export type Owned = { readonly store: Store; readonly term: Term }
+export type Owned = {
+  readonly store: Store
+  readonly term: Term
+  /** What went wrong; or that this process owns the home no more, if that is why. */
+  readonly why: (error: unknown) => Promise<unknown>
+}
 
 /**
  * Opens a shared home for writing (docs/spec/ownership.md): waits for its owner to be silent, takes over at the keeper, and
@@ -163,6 +168,11 @@ async function goOn(world: World, shared: string, claim: Claim, options: TakeOve
   const term = termOf(shared, claim.term)
   await disk.makeDirectory(term.path)
   await disk.syncDirectory(parentOf(term.path))
+  const why = async (error: unknown): Promise<unknown> => {
+    // Its files may have been erased under it: what it says of them is not what happened.
+    const held = await atKeeper(world, shared, options.keeper, keeper => keeper.owner()).catch(() => claim)
+    return sameClaim(held, claim) ? error : takenBy(held, error)
+  }
   let opened: Store | undefined
   const watch = async (): Promise<void> => {
     const highest = (await termsOf(disk, shared)).at(-1)?.number ?? 0
@@ -182,13 +192,21 @@ async function goOn(world: World, shared: string, claim: Claim, options: TakeOve
     const ownership = { claim, judged, released: () => pulse.stop({ isLast: true }) }
     opened = await openHome(world, term.home, term.anchorBase, { ...options, ownership })
     // Whoever can write nothing any more is no owner for long: it ends, and so does its sign of life.
-    void opened.failed.then(options.lost)
-    return { store: opened, term }
+    void opened.failed.then(async error => {
+      const cause = await why(error)
+      options.lost?.(cause instanceof StateError ? cause : error)
+    })
+    return { store: opened, term, why }
   } catch (error) {
     await pulse.stop({ isLast: true })
     if (!isWhole) await eraseTerm(disk, term).catch(() => {}) // what went wrong first counts
-    throw error
+    throw await why(error)
   }
+}
+
+function takenBy(held: Claim | undefined, cause: unknown): StateError {
+  const whom = held === undefined ? 'nobody' : `${held.owner}, in term ${held.term}`
+  return new StateError('ELOCKED', `this home is owned by ${whom}`, { cause })
 }
 
 function parentOf(path: string): string {

@@ -44,14 +44,18 @@ function swiftClock(): Clock {
 export class Gate {
   passed = 0
   #left: number
+  #before: RegExp | undefined
   #opened = Promise.withResolvers<void>()
   #reached = Promise.withResolvers<void>()
 
-  constructor(left = Number.POSITIVE_INFINITY) {
-    this.#left = left
+  /** How many changes pass, or before which one it stops: the first of a path that matches. */
+  constructor(left: number | RegExp = Number.POSITIVE_INFINITY) {
+    this.#left = typeof left === 'number' ? left : Number.POSITIVE_INFINITY
+    this.#before = left instanceof RegExp ? left : undefined
   }
 
-  async pass<T>(change: () => Promise<T>): Promise<T> {
+  async pass<T>(change: () => Promise<T>, path = ''): Promise<T> {
+    if (this.#before?.test(path)) this.#left = this.passed
     if (this.#left <= this.passed) {
       this.#reached.resolve()
       await this.#opened.promise
@@ -60,13 +64,15 @@ export class Gate {
     return change()
   }
 
-  /** Somebody stands before it. */
+  /** Somebody stands before it, or nobody ever will. */
   get reached(): Promise<void> {
     return this.#reached.promise
   }
 
   open(): void {
     this.#left = Number.POSITIVE_INFINITY
+    this.#before = undefined
+    this.#reached.resolve()
     this.#opened.resolve()
   }
 }
@@ -97,7 +103,7 @@ export function worldOf(
   const gated = meddled(async (call, proceed) => {
     if (call.kind === 'open' && call.access !== 'exclusive') return proceed()
     if (call.path.endsWith('/pulse')) return proceed()
-    await gate.pass(proceed)
+    await gate.pass(proceed, call.path)
   }, disk)
   const clock = swiftClock()
   return {
