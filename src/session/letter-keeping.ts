@@ -66,6 +66,7 @@ export type Hello =
 
 type Found =
   | { readonly verdict: 'go on' }
+  | { readonly verdict: 'no mark'; readonly error: unknown }
   | {
       readonly verdict: Exclude<ReturnType<typeof judgeOpen>, 'go on'> | 'the store may have gone back'
       readonly state: LetterState
@@ -94,6 +95,8 @@ export class LetterKeeping {
   #replays: ReplaySet | undefined
   /** What was found here may be older than it was: the keeper cannot tell, or the store went on by an amendment since. */
   #isDoubtful = false
+  /** Why there is no mark to hold the session against. */
+  #markless: unknown
   /** A write whose outcome is not known: what is in memory may be neither old nor new. */
   #failed: unknown
 
@@ -160,7 +163,8 @@ export class LetterKeeping {
   /** What the mark makes of what was found here; one that is behind it by a crash is moved on. */
   async holdAgainstMark(): Promise<Found> {
     const [state, mark] = [this.#state, this.#held]
-    if (state === undefined || mark === undefined) return { verdict: 'go on' }
+    if (state === undefined) return { verdict: 'go on' }
+    if (mark === undefined) return { verdict: 'no mark', error: this.#markless }
     const own = markOf(state)
     const promised = promisedBy(mark.number)
     // Either direction ahead of a mark that is ahead as a whole: another history of the same session.
@@ -265,8 +269,12 @@ export class LetterKeeping {
     this.#isDoubtful = await this.#mayBeOlder(kept.amendments)
     if (store.has(proof)) this.#proof = (await store.get(proof)).payload
     const { markKey, id } = kept.state
-    this.#mark = await store.sessionMarks.open(mark, markKey, id).catch(inStateCodes)
-    this.#held = await this.#mark.read()
+    try {
+      this.#mark = await store.sessionMarks.open(mark, markKey, id)
+      this.#held = await this.#mark.read()
+    } catch (error) {
+      this.#markless = stateError(error)
+    }
     await this.#loadReplays()
   }
 
@@ -332,6 +340,7 @@ export class LetterKeeping {
     await this.#mark?.close()
     this.#mark = undefined
     this.#held = undefined
+    this.#markless = undefined
     this.#confirmed = 0
   }
 

@@ -47,10 +47,10 @@ export type LetterParty = {
 export type LetterOptions = {
   /**
    * What becomes of a session that is, or may be, older than what its mark has promised (S9). `refuse`:
-   * `session/ROLLBACK`, until a new one is begun. `continue`: it goes on above everything promised, and a signed
-   * amendment says so.
+   * `session/ROLLBACK`. `continue`: it goes on above everything promised, and a signed amendment says so. `discard`:
+   * it is destroyed, as by `close`, and a new one may be begun; so is one whose mark is gone or damaged.
    */
-  readonly restored?: 'refuse' | 'continue'
+  readonly restored?: 'refuse' | 'continue' | 'discard'
   /** Who decided to go on, for the amendment. */
   readonly by?: string
 }
@@ -288,6 +288,11 @@ export class LetterSession {
   async #settle(): Promise<void> {
     const found = await this.#kept.holdAgainstMark()
     if (found.verdict === 'go on') return
+    if (this.#options.restored === 'discard') return this.#kept.destroy()
+    if (found.verdict === 'no mark') {
+      await this.#kept.end()
+      throw found.error
+    }
     const isBack = found.verdict === 'the store went back' || found.verdict === 'the store may have gone back'
     if (!isBack || this.#options.restored !== 'continue') {
       await this.#kept.end()

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { utf8 } from '../../src/bytes/bytes.ts'
 import { recordSealings } from '../../src/crypto/aead.ts'
+import { meeting, playLetters } from '../simulator/letters.ts'
 import { type End, isRefused, passes, putBack, shakeHands, start } from './letter-ends.ts'
 import { type AtRest, introduced } from './world.ts'
 
@@ -103,6 +104,13 @@ export const drills = {
       await passes(a.letters, next.letters, 'y')
       ends()
     }
+  },
+  /** Seeded histories of all of it, with marks that are kept and with marks that are not. */
+  async histories() {
+    const start = await meeting()
+    const seeds = Array.from({ length: 25 }, (_, i) => i + 1)
+    await playLetters(start, seeds, { steps: 50, lies: false })
+    await playLetters(start, seeds, { steps: 50, lies: true })
   },
 }
 

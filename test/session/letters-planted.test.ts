@@ -103,6 +103,33 @@ const bugs: readonly Bug[] = [
     ],
     found: 'everythingPutBack',
   },
+  {
+    broken: 'a restored writer goes on in the epoch that it was in',
+    edits: [{ file: session, from: 'send: on(state.send, promised.send),', to: 'send: state.send,' }],
+    found: 'bothPutBack',
+  },
+  {
+    broken: 'a restored reader does not say so',
+    edits: [
+      {
+        file: session,
+        from: '.u32(state.receive.epoch).bytes(body)',
+        to: '.u32(state.receive.current?.epoch ?? 0).bytes(body)',
+      },
+    ],
+    found: 'histories',
+  },
+  {
+    broken: 'the mark is advanced before the state',
+    edits: [
+      {
+        file: keeping,
+        from: 'let added: Addition | undefined\n',
+        to: 'let added: Addition | undefined; await this.#advance(next)\n',
+      },
+    ],
+    found: 'histories',
+  },
 ]
 
 async function run(edits: readonly Edit[], names: readonly string[]): Promise<Record<string, string | null>> {

@@ -325,6 +325,17 @@ suite('after a restore', () => {
     const older = { ...now, image: graft(now.image, mark, restA.image) }
     await isRefused(start(older, 'client'), 'session/ROLLBACK')
     await isRefused(start(older, 'client', { restored: 'continue' }), 'session/ROLLBACK')
+    const gone = { ...now, image: remove(now.image, mark) }
+    await assert.rejects(start(gone, 'client', { restored: 'continue' }), corrupt)
+    for (const site of [gone, older, { ...now, image: foreign }]) {
+      const anew = await start(site, 'client', { restored: 'discard' })
+      assert.ok(!anew.letters.stands)
+      const other = await start(siteB, 'server')
+      await shakeHands(anew.letters, other.letters)
+      await passes(anew.letters, other.letters, 'anew')
+      anew.kill()
+      other.kill()
+    }
   })
 
   test('under keeper none every start counts as a restore', async () => {

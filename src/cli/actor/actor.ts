@@ -169,9 +169,18 @@ export class Actor {
         await store.close()
         continue
       }
-      const session = await this.#open(role, store, pinned, { restored: 'continue', by: 'debug_restore' })
+      const session = await this.#open(role, store, pinned, {
+        restored: 'continue',
+        by: 'debug_restore',
+      }).catch(
+        // Older than its newest handshake: its mark is another session's.
+        error => {
+          if (!isOlder) throw error
+          return this.#open(role, store, pinned, { restored: 'discard' })
+        },
+      )
       if (isOlder && !session.letters.stands) {
-        // Older than its handshake: nothing is there to go on from.
+        // From before a handshake: nothing is there to go on from.
         outcomes.push(discarded)
         await this.#drop(session)
       } else outcomes.push({ session_id: nameOf(session), outcome: isOlder ? 'recovered' : 'newest' })

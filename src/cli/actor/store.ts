@@ -125,8 +125,7 @@ export class ActorStore implements LetterStore {
 }
 
 /** Marks for an actor that has nowhere to keep them: a snapshot of it is put back to nothing. */
-export function marksInMemory(): Marks {
-  const held = new Map<string, Mark>()
+export function marksInMemory(held: Map<string, Mark> = new Map()): Marks {
   const markOf = (name: string): SessionMark => {
     const read = async () => {
       const mark = held.get(name)
