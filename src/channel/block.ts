@@ -11,6 +11,11 @@ export type Positions = {
   readonly headBeforeSend: Uint8Array
   readonly nextExpected: number
   readonly headBeforeExpected: Uint8Array
+  /** The first message that can still be sent. */
+  readonly firstKept: number
+  readonly headBeforeKept: Uint8Array
+  /** By which this end went on from where it was, while the other end may not know of it; else zeros. */
+  readonly amendment: Uint8Array
 }
 
 export type Offer = { readonly id: Uint8Array; readonly binder: Uint8Array }
@@ -26,7 +31,9 @@ export type Results = {
 
 export const headBytes = 32
 const noId = new Uint8Array(secretIdBytes)
-const resultsBytes = 2 + 1 + secretIdBytes + 2 * (8 + headBytes) + 4
+const amendmentBytes = 32
+const positionsBytes = 3 * (8 + headBytes) + amendmentBytes
+const resultsBytes = 2 + 1 + secretIdBytes + positionsBytes + 4
 
 export function encodeContinue(block: ContinueBlock): Uint8Array {
   const body = new Writer(256).u8(block.offers.length)
@@ -85,27 +92,37 @@ function readChosen(reader: Reader): Uint8Array | undefined {
 
 /** @throws TypeError on numbers and heads that are no position: a mistake of the caller's */
 export function checkPositions(positions: Positions): Positions {
-  const { nextSend, headBeforeSend, nextExpected, headBeforeExpected } = positions
-  for (const number of [nextSend, nextExpected])
+  const { nextSend, headBeforeSend, nextExpected, headBeforeExpected, firstKept, headBeforeKept } = positions
+  for (const number of [nextSend, nextExpected, firstKept])
     if (!Number.isSafeInteger(number) || number < 1) throw new TypeError('messages are numbered from 1')
-  if (headBeforeSend.length !== headBytes || headBeforeExpected.length !== headBytes)
-    throw new TypeError(`a head is ${headBytes} bytes`)
+  if (firstKept > nextSend) throw new TypeError('what is kept was numbered')
+  for (const head of [headBeforeSend, headBeforeExpected, headBeforeKept])
+    if (head.length !== headBytes) throw new TypeError(`a head is ${headBytes} bytes`)
+  if (positions.amendment.length !== amendmentBytes) throw new TypeError('an amendment has an id of 32 bytes')
   return positions
 }
 
-function writePositions(writer: Writer, positions: Positions): void {
+export function writePositions(writer: Writer, positions: Positions): void {
   checkPositions(positions)
   writer.u64(positions.nextSend).bytes(positions.headBeforeSend)
   writer.u64(positions.nextExpected).bytes(positions.headBeforeExpected)
+  writer.u64(positions.firstKept).bytes(positions.headBeforeKept)
+  writer.bytes(positions.amendment)
 }
 
-function readPositions(reader: Reader): Positions {
-  return {
+/** @throws BytesError */
+export function readPositions(reader: Reader): Positions {
+  const positions = {
     nextSend: readNumber(reader),
     headBeforeSend: reader.bytes(headBytes),
     nextExpected: readNumber(reader),
     headBeforeExpected: reader.bytes(headBytes),
+    firstKept: readNumber(reader),
+    headBeforeKept: reader.bytes(headBytes),
+    amendment: reader.bytes(amendmentBytes),
   }
+  if (positions.firstKept > positions.nextSend) throw new BytesError('what is kept was not numbered')
+  return positions
 }
 
 function readNumber(reader: Reader): number {

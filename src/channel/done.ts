@@ -1,6 +1,7 @@
 import { concat } from '../bytes/bytes.ts'
 import { equalSecrets } from '../crypto/secret.ts'
 import { encodeResults, parseDone } from './block.ts'
+import { refuse } from './close.ts'
 import { accepts, checkMemory, choose } from './continuity.ts'
 import { checkMac, hashOf } from './handshaking.ts'
 import { channelLimits } from './limits.ts'
@@ -66,7 +67,10 @@ export function readDone(state: ClientWaitsDone, plaintext: Uint8Array, traffic:
   const message = parseFlight(plaintext, ['SDONE'])('SDONE')
   const { results, encoded, confirmation: claimed } = parseDone(message.body, kdf.hashBytes)
   const choice = accepts(config.memory, results)
-  if (choice.kind === 'refused') throw refusal(72, 'the server does not go on from what we hold')
+  if (choice.kind === 'refused') {
+    const { state: closed, actions } = refuse(state, 72, 'the server does not go on from what we hold')
+    return { state: closed, actions: [{ kind: 'peer-refused', theirs: results.positions }, ...actions] }
+  }
   const proofs = hashOf(state)
   const held = choice.kind === 'secret' ? choice.held : undefined
   using main = mainSecret(kdf, keys.hs, held?.res, proofs, encoded)

@@ -82,6 +82,8 @@ export type Action =
       readonly theirs: Positions
     }
   | { readonly kind: 'judge-positions'; readonly theirs: Positions }
+  /** A server that is refused for what it does not remember: it may have said why. */
+  | { readonly kind: 'peer-refused'; readonly theirs: Positions }
   /** `secret.res` becomes the driver's. */
   | ({ readonly kind: 'commit' } & Commit)
   | {

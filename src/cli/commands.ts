@@ -128,6 +128,29 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./peer.ts')).removePeerCommand,
   },
   {
+    name: 'peer allow-lost',
+    words: 'NAME',
+    summary: 'let a peer go on that was put back, and give up what that loses',
+    about: [
+      'A peer that was put back to an older state and went on there (pawl recover --go-on, or a restored backup) is refused, and what it says is kept. This is the word of the other end: it names the amendment, which pawl recover shows at the peer as well, and the messages that are given up. From then on only who states that very amendment is met again.',
+      'Messages that one end has no more are recorded as lost at both ends; nothing is accepted twice, and no message gets another number. Nothing else may use the home meanwhile.',
+    ],
+    options: [
+      { flag: '--yes', about: 'what is given up is known; without it a terminal asks' },
+      home,
+      anchor,
+      json,
+    ],
+    examples: [
+      { line: 'pawl peer allow-lost alice', about: 'asks, then lets alice go on' },
+      { line: 'pawl peer allow-lost alice --yes --json', about: 'for a program that has seen what is lost' },
+    ],
+    fields: ['peer, amendment', 'lost: way (sent, received), first, last'],
+    exits: ['done', ...opening],
+    seeAlso: ['recover', 'doctor', 'send'],
+    load: async () => (await import('./allow-lost.ts')).allowLost,
+  },
+  {
     name: 'receive',
     words: '',
     summary: 'append the messages of a peer to a file, each exactly once',

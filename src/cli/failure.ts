@@ -39,6 +39,8 @@ const again = 'run the same command again; what was queued or accepted is kept'
 const rerun = 'run the same command again; nothing that was acknowledged is lost'
 const seeMessage = 'change what the message names; --help behind the command shows what it takes'
 const newest = 'put the newest home and anchor back, both'
+const turnedBackHint =
+  'one end was put back to an older state, home and anchor together: put its newest home and anchor back; if they are gone, pawl recover --go-on there, then pawl peer allow-lost NAME at the other end'
 const owner = 'run it as the user who owns it, or see whether it may be written'
 const oneProcess = 'one process uses a home at a time: wait for it to end, or stop it'
 const askThePeer = 'one end speaks another version, or something on the way changes what is sent'
@@ -83,7 +85,7 @@ export const rules: Readonly<Record<Code, Rule>> = {
 
   'session/ROLLBACK': {
     exit: 'refused',
-    hint: 'one end was put back to an older state, home and anchor together: put its newest home and anchor back',
+    hint: turnedBackHint,
   },
   'channel/UNKNOWN_IDENTITY': {
     exit: 'refused',
@@ -110,14 +112,14 @@ export const rules: Readonly<Record<Code, Rule>> = {
 
   'mailbox/ROLLBACK': {
     exit: 'refused',
-    hint: 'one end was put back to an older state, home and anchor together: put its newest home and anchor back',
+    hint: turnedBackHint,
   },
   'mailbox/SEQUENCE': { exit: 'refused', hint: askThePeer },
   'mailbox/TOO_BIG': { exit: 'usage', hint: 'a message is at most 16 MiB; send it in parts' },
 
   'mailbox/LOST': {
     exit: 'refused',
-    hint: 'this home cannot exchange anything with that peer any more: use a new one for it; docs/guides/backup.md, "Peers"',
+    hint: 'the same command with --again sends all of the file anew; pawl doctor lists what was lost',
   },
 
   'backup/EKEY': {

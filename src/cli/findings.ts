@@ -27,6 +27,7 @@ import {
   standsAt,
 } from './home.ts'
 import { count } from './output.ts'
+import { describeLostThen, peersFound } from './peers-found.ts'
 
 /** One line of what `pawl doctor` says. */
 export type Finding = {
@@ -99,6 +100,7 @@ async function* openedFindings(
     'the raw store key file in the anchor: whoever has home and anchor can open everything',
   )
   yield await slotFinding(home, anchor)
+  yield* peerFindings(home)
   yield await clockFinding(home)
   if (process.env.QSL_TEST_HOOKS !== undefined)
     yield attempt('hooks', () => {
@@ -184,6 +186,18 @@ async function readOnly(
     return { ...locked, opened: await readHome(world, home, anchorBase) }
   } catch (failure) {
     return { ...locked, failure }
+  }
+}
+
+/** What was given up with peers is never passed over, and neither is a peer that waits. */
+async function* peerFindings(home: ReadableHome): AsyncGenerator<Finding> {
+  for (const { name, lost, waits } of await peersFound(home)) {
+    for (const range of lost) yield warning('lost', describeLostThen(name, range))
+    if (waits !== undefined)
+      yield {
+        ...warning('amended', `${name} went on by amendment ${waits} and is refused until you allow it`),
+        hint: `pawl peer allow-lost ${name}; pawl recover shows more`,
+      }
   }
 }
 

@@ -1,12 +1,12 @@
 import type { Log } from '../host/log.ts'
-import { silentLog, stderrLog } from '../node/log.ts'
+import { stderrLog } from '../node/log.ts'
 import type { Given } from './command.ts'
 import { answerJson, say } from './output.ts'
 
 /** Events of a long command: on standard error with `--log`, among the answer's lines with `--json`, else nowhere. */
 export function logOf(given: Given): Log {
   if (given.has('--log')) return stderrLog()
-  if (!given.json) return silentLog
+  if (!given.json) return { event: (event, fields = {}) => event === 'mailbox/lost' && say(lossOf(fields)) }
   return {
     event: (event, fields = {}) =>
       void answerJson({ type: 'event', event, ...fields }).catch(() => undefined),
@@ -20,4 +20,10 @@ export function notice(given: Given, log: Log, words: string, noted: Noted): voi
   const { event, ...fields } = noted
   if (given.json || given.has('--log')) log.event(event, fields)
   else say(words)
+}
+
+/** What nobody is to miss, whether or not events are asked for. */
+function lossOf({ peer, way, first, last }: { readonly [field: string]: unknown }): string {
+  const whose = way === 'sent' ? 'to' : 'from'
+  return `LOST: messages ${first} to ${last} ${whose} ${peer}, after an amendment; pawl doctor lists them`
 }

@@ -2,6 +2,7 @@ import { hex } from '../bytes/bytes.ts'
 import { describeMark, type Mark } from '../mark/mark.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
 import { quoted } from '../node/permissions.ts'
+import { sessionPrefix } from '../session/memory.ts'
 import { type Diagnosis, diagnose, type Verdict } from '../state/diagnosis.ts'
 import { type Recovered, recoverHome } from '../state/recovery.ts'
 import { whoAmI } from './backup.ts'
@@ -11,6 +12,7 @@ import type { Exit } from './exits.ts'
 import { explain } from './failure.ts'
 import { checkedHome, keeperElsewhere, realWorld } from './home.ts'
 import { answer, answerJson, count, printable, say } from './output.ts'
+import { amendmentShown, describeLostThen, type PeerFound, peersFound } from './peers-found.ts'
 
 /** Says what was found and the lawful ways on, of which `--go-on` is the one that this command does itself (S9). */
 export const recover: Run = async given => {
@@ -28,6 +30,7 @@ export const recover: Run = async given => {
     anchorBase,
     keeper: keeperElsewhere(),
     by: whoAmI(),
+    forget: [sessionPrefix],
     admit: ({ profile }) => refuseHooksIn(profile, process.env),
   })
   await told(given, home, done)
@@ -49,7 +52,7 @@ async function told(given: Given, home: string, done: Recovered): Promise<void> 
   )
   for (const name of scopesLost)
     say(`scope ${name} was destroyed, or its key is not there: nothing of it opens`)
-  say('peers that this home had sessions with know newer ones, and may refuse it; docs/guides/recovery.md')
+  say('peers refuse this home until pawl peer allow-lost there; docs/guides/recovery.md')
 }
 
 /** What each verdict means to whoever meets it. */
@@ -64,7 +67,7 @@ const meanings: Readonly<Record<Verdict, string>> = {
 
 type Way = {
   /** What it is called; the last one is also its option. */
-  readonly way: 'put back' | 'restore' | 'refuse' | 'go on' | 'wait' | 'keeper lost'
+  readonly way: 'allow' | 'put back' | 'restore' | 'refuse' | 'go on' | 'wait' | 'keeper lost'
   readonly command: string | undefined
   readonly about: string
   readonly loses: string
@@ -74,7 +77,8 @@ async function explained(given: Given, home: string, found: Diagnosis): Promise<
   const { verdict, failure, anchor, size, mark, kept, config, damage, isOnlyRead } = found
   const failed = failure && explain(failure)
   const exit = failed?.exit ?? 'done'
-  const ways = waysOf(home, found)
+  const seen = await peersSeen(found)
+  const ways = waysOf(home, found, seen.peers)
   if (given.json) {
     await answerJson({
       home,
@@ -88,6 +92,12 @@ async function explained(given: Given, home: string, found: Diagnosis): Promise<
       lost: lostGroups(found) ?? null,
       damage: damage.map(({ code, means, next }) => ({ code, means, next })),
       inUse: isOnlyRead,
+      amendment: seen.amendment ?? null,
+      peers: seen.peers.map(({ waits, lost, ...peer }) => ({
+        ...peer,
+        lost: lost.map(({ way, first, last }) => ({ way, first, last })),
+        waits: waits ?? null,
+      })),
       ways,
     })
     return exit
@@ -105,12 +115,14 @@ async function explained(given: Given, home: string, found: Diagnosis): Promise<
   if (verdict === 'the home forked')
     fact('lost', 'from where they parted, what the other copy acknowledged is not in this home')
   for (const { code, means, next } of damage) fact('damage', `${means} [${code}]\n${' '.repeat(12)}${next}`)
+  if (seen.amendment !== undefined) fact('amended', `${seen.amendment} is what peers are told of it`)
+  for (const peer of seen.peers) fact('peer', describePeer(peer))
   if (failure !== undefined) fact('said', printable(failure.message))
   if (isOnlyRead) fact('in use', 'another process has it open, or it can only be read')
   lines.push(
     '',
     verdict === 'nothing is wrong'
-      ? 'If a peer refuses this home all the same:'
+      ? 'What can be done where an end refuses the other:'
       : 'The ways on, what loses least first:',
   )
   for (const [index, { command, about, loses }] of ways.entries()) {
@@ -121,7 +133,28 @@ async function explained(given: Given, home: string, found: Diagnosis): Promise<
   return exit
 }
 
-function waysOf(home: string, found: Diagnosis): Way[] {
+type Seen = { readonly amendment?: string | undefined; readonly peers: readonly PeerFound[] }
+
+/** Of a home that is refused, as far as its records open. */
+async function peersSeen({ records, failure }: Diagnosis): Promise<Seen> {
+  try {
+    return { amendment: await amendmentShown(records), peers: await peersFound(records) }
+  } catch (error) {
+    if (failure === undefined) throw error
+    return { peers: [] }
+  }
+}
+
+function describePeer({ name, sent, acknowledged, received, lost, waits }: PeerFound): string {
+  const lines = [
+    `${name}: ${count(sent)} sent, ${count(acknowledged)} acknowledged, ${count(received)} received`,
+  ]
+  for (const range of lost) lines.push(`lost: ${describeLostThen(name, range)}`)
+  if (waits !== undefined) lines.push(`it went on by amendment ${waits}, and is refused until you allow it`)
+  return lines.join(`\n${' '.repeat(12)}`)
+}
+
+function waysOf(home: string, found: Diagnosis, peers: readonly PeerFound[]): Way[] {
   const { verdict, kept, size, mayGoOn, config, anchor } = found
   const place = quoted(home)
   const putBack: Way = {
@@ -170,7 +203,7 @@ function waysOf(home: string, found: Diagnosis): Way[] {
     loses: 'what it would have said of an older copy',
   }
   if (verdict === 'the keeper is away') return [wait, keeperLost]
-  if (verdict === 'nothing is wrong') return [putBack, goOn]
+  if (verdict === 'nothing is wrong') return [...peers.flatMap(allowing), putBack, goOn]
   const change: Way = {
     way: 'keeper lost',
     command: 'pawl keeper change THE-SAME-KEEPER-AGAIN',
@@ -179,6 +212,12 @@ function waysOf(home: string, found: Diagnosis): Way[] {
   }
   const mayBeCutShort = verdict === 'the home went back' && kept?.number === size + 1
   return [...(mayBeCutShort ? [change] : []), putBack, restore, refuse, ...(mayGoOn ? [goOn] : [])]
+}
+
+function allowing({ name, waits }: PeerFound): Way[] {
+  if (waits === undefined) return []
+  const about = `let ${name} go on, which was put back and went on by amendment ${waits}; it says what that loses, and asks`
+  return [{ way: 'allow', command: `pawl peer allow-lost ${name}`, about, loses: 'messages that it names' }]
 }
 
 /** Groups that were acknowledged and are not here. */

@@ -1,7 +1,9 @@
 import type { File } from '../host/disk.ts'
 import { type Correspondent, canPass, deliver } from '../mailbox/courier.ts'
+import { MailboxError } from '../mailbox/error.ts'
+import { listLost } from '../mailbox/lost.ts'
 import { Patience } from '../mailbox/patience.ts'
-import { isDelivered, type Job, queueFile } from '../mailbox/send-file.ts'
+import { isDelivered, type Job, lostOf, queueFile } from '../mailbox/send-file.ts'
 import { connect } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
@@ -42,6 +44,7 @@ export class Sending {
   #job: Job | undefined
   #linesBefore = 0
   #isQueued = false
+  #isSettling = false
   #alreadyDelivered = false
   #looked: () => void = () => undefined
 
@@ -86,12 +89,23 @@ export class Sending {
     try {
       const exit = await Promise.race([work.then((): Exit => 'done'), interrupted])
       if (exit === 'interrupted' && this.#failure !== undefined) throw this.#failure
+      if (exit === 'done') await this.#refuseLost()
       return exit
     } finally {
       // After trouble with the file, too, the peer is told that nothing more comes.
       this.#stopped.abort()
       await Promise.race([this.settled(), this.#soon()])
     }
+  }
+
+  /** What was given up is not delivered. @throws MailboxError LOST */
+  async #refuseLost(): Promise<void> {
+    const job = this.#job
+    const { peer } = this.#peer.party
+    const [first] = job === undefined ? [] : lostOf(job, await listLost(this.#endpoint.store, peer.id))
+    if (first === undefined) return
+    const range = `messages ${first.first} to ${first.last} to ${peer.name}, some of them of ${this.#order.path}`
+    throw new MailboxError('LOST', `${range}, are lost: they were given up after an amendment`)
   }
 
   /** Once nothing of it is under way any more. */
@@ -106,6 +120,15 @@ export class Sending {
 
   async #queueAndDeliver(): Promise<void> {
     const { outbox } = this.#peer.mailbox
+    // What is queued before the peer has said that it goes on as well may get numbers that are lost.
+    if (this.#peer.mailbox.isOpen('client')) {
+      this.#isSettling = true
+      const settling = this.#deliver()
+      this.#parts.push(settling)
+      await settling
+      this.#isSettling = false
+      if (this.isOver) return
+    }
     let begin: () => void = () => undefined
     const begun = new Promise<void>(resolve => {
       begin = resolve
@@ -213,6 +236,7 @@ export class Sending {
   }
 
   #isDone(): boolean {
+    if (this.#isSettling) return this.isOver || !this.#peer.mailbox.isOpen('client')
     return this.isOver || (this.#isQueued && this.#isDelivered())
   }
 

@@ -1,4 +1,6 @@
+import type { Positions } from '../channel/block.ts'
 import type { CloseReason } from '../channel/reasons.ts'
+import type { Role } from '../channel/state.ts'
 import type { Clock } from '../host/clock.ts'
 import { type Wire, WireError } from '../host/wire.ts'
 import { Connection, type Endpoint, type Party } from '../session/connection.ts'
@@ -10,10 +12,12 @@ import { runLink } from './link.ts'
 import { Mailbox } from './mailbox.ts'
 import { Patience } from './patience.ts'
 import type { Carries } from './position.ts'
+import type { Lost } from './settlement.ts'
 import { Strangers } from './strangers.ts'
 
 /** Exchanges messages with one peer, over as many connections as it takes. */
 export type Correspondent = {
+  readonly role: Role
   readonly party: Party
   readonly mailbox: Mailbox
   readonly carries: Carries
@@ -30,11 +34,7 @@ export async function openCorrespondence(store: Store, peer: Peer): Promise<Corr
  * Alone with this peer in its store. For both roles at once, each takes its own with {@link takeRole}, and each
  * connection carries one sequence.
  */
-export async function openCorrespondent(
-  endpoint: Endpoint,
-  peer: Peer,
-  role: 'client' | 'server',
-): Promise<Correspondent> {
+export async function openCorrespondent(endpoint: Endpoint, peer: Peer, role: Role): Promise<Correspondent> {
   return takeRole(endpoint.store, await openCorrespondence(endpoint.store, peer), role, 'both')
 }
 
@@ -42,10 +42,15 @@ export async function openCorrespondent(
 export async function takeRole(
   store: Store,
   correspondence: Correspondence,
-  role: 'client' | 'server',
+  role: Role,
   carries: Carries,
 ): Promise<Correspondent> {
   const { mailbox } = correspondence
+  let said: Positions | undefined
+  const settle = async (theirs: Positions) => {
+    const lost = await mailbox.settle(role, theirs)
+    return lost.map(range => ({ event: 'mailbox/lost', peer: correspondence.peer.name, ...range }))
+  }
   const party: Party = {
     get peer() {
       return correspondence.peer
@@ -57,10 +62,22 @@ export async function takeRole(
       return correspondence.isForgotten
     },
     memory: await SessionMemory.open(store, correspondence.peer.id, role),
-    positions: () => mailbox.positions(),
-    judge: theirs => mailbox.judge(theirs, carries),
+    positions: () => mailbox.positions(role),
+    judge: theirs => mailbox.judge(role, theirs, carries),
+    allowsNone: theirs => mailbox.allowsNone(role, theirs),
+    refused: theirs => mailbox.refused(role, theirs),
+    async committing(theirs) {
+      if (role === 'client' || mailbox.isPeers(role, theirs)) return settle(theirs)
+      said = theirs // a client that refuses what it is told has not agreed to anything
+      return []
+    },
+    async heard() {
+      const told = said === undefined ? [] : await settle(said)
+      said = undefined
+      return told
+    },
   }
-  return { party, mailbox, carries }
+  return { role, party, mailbox, carries }
 }
 
 export type CourierOptions = {
@@ -116,7 +133,12 @@ async function deliverAll(
         patience.whenOver(() => end(open, 81, 'nothing is acknowledged')),
       ]
       try {
-        const link = runLink(open, to.mailbox, { carries: to.carries, heard: () => patience.heard() })
+        const link = runLink(open, to.mailbox, {
+          role: to.role,
+          carries: to.carries,
+          heard: () => patience.heard(),
+          lost: tellLost(endpoint, to),
+        })
         link.catch(() => undefined)
         await Promise.race([link, outbox.until(options.done)])
         if (options.done()) await outbox.flush() // the peer's word is kept before ours is given
@@ -187,7 +209,11 @@ export async function serve(
     const correspondent = find(connection.party.peer.id)
     if (correspondent === undefined) throw new TypeError('served a stranger')
     met(correspondent)
-    await runLink(connection, correspondent.mailbox, { carries: correspondent.carries })
+    await runLink(connection, correspondent.mailbox, {
+      role: correspondent.role,
+      carries: correspondent.carries,
+      lost: tellLost(endpoint, correspondent),
+    })
   } catch (error) {
     const overtaken = correspondents.some(({ party }, i) => party.memory.epoch !== epochs[i])
     if (overtaken && error instanceof SessionError && error.code === 'session/ROLLBACK')
@@ -198,6 +224,10 @@ export async function serve(
   } finally {
     strangers.delete(wire)
   }
+}
+
+function tellLost({ log }: Endpoint, { party }: Correspondent): (lost: Lost) => void {
+  return lost => log.event('mailbox/lost', { peer: party.peer.name, ...lost })
 }
 
 /** Calls `then` once the signal is given, also if it has been; the answer forgets it. */

@@ -1,7 +1,7 @@
 /**
  * `ROLLBACK`: one of the two ends was turned back; refused until an amendment says otherwise. `SEQUENCE`: the peer
- * broke the mailbox protocol. `TOO_BIG`: a message over its limit. `LOST`: messages that waited to be sent when the backup
- * was taken that this home was restored from, which no backup has.
+ * broke the mailbox protocol. `TOO_BIG`: a message over its limit. `LOST`: messages of what is asked for were given up after
+ * an amendment.
  */
 export class MailboxError extends Error {
   override readonly name = 'MailboxError'

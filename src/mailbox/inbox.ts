@@ -5,6 +5,7 @@ import type { Store } from '../state/store.ts'
 import { Changes } from './changes.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
+import { lostBy } from './lost.ts'
 import { after, firstPosition, type Position } from './position.ts'
 
 /** Messages that arrived in order, and the one way to accept them. */
@@ -65,6 +66,31 @@ export class Inbox {
   /** The position up to which everything is accepted and durable: what is acknowledged, and told in handshakes. */
   get accepted(): Position {
     return this.#accepted
+  }
+
+  /**
+   * Goes on at `at`, by an amendment, and commits `alongside` with it; without `at` that alone. False, and nothing is
+   * changed, while messages are here that are not accepted.
+   */
+  async goOn(
+    at: Position | undefined,
+    alongside: { readonly changes: readonly Change[]; committed(): void },
+  ): Promise<boolean> {
+    const turn = this.#accepting.then(async () => {
+      if (at !== undefined && (this.#waiting.length > 0 || this.#taken.length > 0)) return false
+      const put = at && { put: this.#path, payload: encodePosition(at) }
+      const committed = () => {
+        alongside.committed()
+        if (at === undefined) return
+        this.#accepted = at
+        this.#delivered = at
+      }
+      await this.#store.commit([...(put ? [put] : []), ...alongside.changes], { committed, by: lostBy })
+      this.#changes.announce()
+      return true
+    })
+    this.#accepting = turn.catch(() => undefined)
+    return turn
   }
 
   /**

@@ -16,6 +16,8 @@ export const limits = {
   /** Queued and not yet acknowledged: who queues asks `isFull` first, and waits. */
   outboxBytesMax: 32 * 1024 * 1024,
   outboxMessagesMax: 65_536,
+  /** Ranges given up with one peer, on record. */
+  lossesMax: 4096,
   /** Lines of a file queued by one commit. */
   linesMax: 8192,
   /** Received and not yet accepted; the wire is not read beyond it. */

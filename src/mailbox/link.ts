@@ -1,13 +1,22 @@
-import { BytesError } from '../bytes/bytes.ts'
+import { BytesError, isZero } from '../bytes/bytes.ts'
 import type { CloseReason } from '../channel/reasons.ts'
+import type { Role } from '../channel/state.ts'
 import type { Connection } from '../session/connection.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
 import type { Mailbox } from './mailbox.ts'
 import type { Carries, Position } from './position.ts'
-import { Assembler, FramePacker, parseItems } from './wire.ts'
+import type { Lost } from './settlement.ts'
+import { Assembler, FramePacker, type Item, parseItems } from './wire.ts'
 
-export type LinkOptions = { readonly carries?: Carries; readonly heard?: () => void }
+export type LinkOptions = {
+  /** Of this end; `client` without it. */
+  readonly role?: Role
+  readonly carries?: Carries
+  readonly heard?: () => void
+  /** The peer says what was given up, and it was not on record here. */
+  readonly lost?: (lost: Lost) => void
+}
 
 /**
  * Moves messages and acknowledgements over one connection until it ends. Starts where the handshake said: the peer
@@ -19,24 +28,42 @@ export type LinkOptions = { readonly carries?: Carries; readonly heard?: () => v
 export async function runLink(
   connection: Connection,
   mailbox: Mailbox,
-  { carries = 'both', heard = () => undefined }: LinkOptions = {},
+  { role = 'client', carries = 'both', heard = () => undefined, lost = () => undefined }: LinkOptions = {},
 ): Promise<void> {
   const { mine, theirs } = connection.positions
   const [out, into] = [carries !== 'in', carries !== 'out']
   if (out) mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
+  const isAmended = !isZero(mine.amendment) || !isZero(theirs.amendment)
   const sending = sendAll(connection, mailbox, {
-    from: out ? theirs.nextExpected : undefined,
-    told: into ? mine.nextExpected : undefined,
+    isSettled: isAmended && role === 'client',
+    // What is not kept is not sent: the peer has gone on behind it, or is refused.
+    from: out ? Math.max(theirs.nextExpected, mine.firstKept) : undefined,
+    told: into ? Math.max(mine.nextExpected, theirs.firstKept) : undefined,
   })
   const acknowledged = (position: Position) => {
     if (!out) return
     mailbox.outbox.acknowledge(position)
     heard()
   }
-  const expected = { next: mine.nextExpected, head: mine.headBeforeExpected }
+  const isBehind = mine.nextExpected < theirs.firstKept
+  const expected = isBehind
+    ? { next: theirs.firstKept, head: theirs.headBeforeKept }
+    : { next: mine.nextExpected, head: mine.headBeforeExpected }
+  const others = async (item: Exclude<Item, { kind: 'fragment' }>) => {
+    if (item.kind === 'acknowledgement') acknowledged(item.position)
+    else if (item.kind === 'noted') await mailbox.losses.told(item.lost)
+    else if (item.kind === 'settled') {
+      await mailbox.finished(role)
+      if (isAmended && role === 'server') sending.tell({ kind: 'settled' }) // it is, since the client was heard
+    } else {
+      const mirrored = mirror(item.lost)
+      if (await mailbox.losses.note(mirrored)) lost(mirrored)
+      sending.tell({ kind: 'noted', lost: item.lost })
+    }
+  }
   const receiving = into
-    ? receiveAll(connection, mailbox, expected, { acknowledged, acknowledge: sending.acknowledge })
-    : receiveAcknowledgements(connection, acknowledged)
+    ? receiveAll(connection, mailbox, expected, { others, acknowledge: sending.acknowledge })
+    : receiveOthers(connection, others)
   try {
     // Whichever half ends first ends the connection, and with it the other half.
     const limit = connection.untilLimit().then(() => connection.close(0, 'time for a fresh handshake'))
@@ -52,14 +79,22 @@ export async function runLink(
 }
 
 /** From which message on, and up to where acceptance was told; neither for a sequence that is not carried. */
-type Bearings = { readonly from: number | undefined; readonly told: number | undefined }
+type Bearings = {
+  readonly isSettled: boolean
+  readonly from: number | undefined
+  readonly told: number | undefined
+}
 
-function sendAll(connection: Connection, mailbox: Mailbox, { from, told }: Bearings) {
+type Notice = Extract<Item, { kind: 'lost' | 'noted' | 'settled' }>
+
+function sendAll(connection: Connection, mailbox: Mailbox, { isSettled, from, told }: Bearings) {
   const { inbox, outbox } = mailbox
   let cursor = from ?? 0
   const next = () => (from === undefined ? undefined : outbox.message(cursor))
   let acknowledged = told ?? Number.POSITIVE_INFINITY
   let isDue = false
+  const notices: Notice[] = mailbox.losses.untold.map(lost => ({ kind: 'lost', lost }))
+  if (isSettled) notices.unshift({ kind: 'settled' })
   let stopped = false
   let wake: () => void = () => undefined
   const wakeUp = () => wake()
@@ -67,13 +102,16 @@ function sendAll(connection: Connection, mailbox: Mailbox, { from, told }: Beari
   const run = async () => {
     while (!stopped) {
       isDue ||= inbox.accepted.next > acknowledged
-      if (!isDue && next() === undefined) {
+      if (!isDue && notices.length === 0 && next() === undefined) {
         await new Promise<void>(resolve => {
           wake = resolve
         })
         continue
       }
       const packer = new FramePacker()
+      for (const notice of notices.splice(0))
+        if (notice.kind === 'settled') packer.settled()
+        else packer.lost(notice.kind, notice.lost)
       if (isDue) packer.acknowledgement(inbox.accepted)
       if (told !== undefined) acknowledged = inbox.accepted.next
       isDue = false
@@ -94,6 +132,10 @@ function sendAll(connection: Connection, mailbox: Mailbox, { from, told }: Beari
       isDue = true
       wake()
     },
+    tell(notice: Notice) {
+      notices.push(notice)
+      wake()
+    },
     stop() {
       stopped = true
       for (const unwatch of watches) unwatch()
@@ -106,10 +148,7 @@ async function receiveAll(
   connection: Connection,
   mailbox: Mailbox,
   expected: Position,
-  {
-    acknowledged,
-    acknowledge,
-  }: { readonly acknowledged: (position: Position) => void; readonly acknowledge: () => void },
+  { others, acknowledge }: { readonly others: Others; readonly acknowledge: () => void },
 ): Promise<void> {
   const assembler = new Assembler(expected.next)
   let position = expected
@@ -119,7 +158,7 @@ async function receiveAll(
     const whole: Uint8Array[] = []
     try {
       for (const item of parseItems(plaintext)) {
-        if (item.kind === 'acknowledgement') acknowledged(item.position)
+        if (item.kind !== 'fragment') await others(item)
         else {
           const message = assembler.take(item)
           if (message !== undefined) whole.push(message)
@@ -137,15 +176,19 @@ async function receiveAll(
 }
 
 /** Messages that come all the same find nobody who takes them: they stay with the peer. */
-async function receiveAcknowledgements(
-  connection: Connection,
-  acknowledged: (position: Position) => void,
-): Promise<void> {
+async function receiveOthers(connection: Connection, others: Others): Promise<void> {
   for (;;) {
     const plaintext = await connection.receive()
     if (plaintext === undefined) return
-    for (const item of parseItems(plaintext)) if (item.kind === 'acknowledgement') acknowledged(item.position)
+    for (const item of parseItems(plaintext)) if (item.kind !== 'fragment') await others(item)
   }
+}
+
+type Others = (item: Exclude<Item, { kind: 'fragment' }>) => Promise<void>
+
+/** As the other end sees it. */
+function mirror({ way, first, last }: Lost): Lost {
+  return { way: way === 'sent' ? 'received' : 'sent', first, last }
 }
 
 /** Close reasons of docs/spec/channel.md. */

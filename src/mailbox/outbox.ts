@@ -9,6 +9,7 @@ import type { Store } from '../state/store.ts'
 import { Changes } from './changes.ts'
 import { MailboxError } from './error.ts'
 import { limits } from './limits.ts'
+import { lostBy } from './lost.ts'
 import { after, firstPosition, type Position, type Sent, samePosition } from './position.ts'
 
 /** A message that is queued durably and that the peer has not acknowledged. */
@@ -16,7 +17,10 @@ type Retained = { readonly message: Uint8Array; readonly before: Position; reado
 
 type Alongside = readonly Change[] | ((last: number) => readonly Change[])
 
-const positionFields = ['format', 'next', 'head', 'ackNext', 'ackHead'] as const
+/** What is committed with it, and told once it is. */
+type Recording = { readonly changes: readonly Change[]; committed(): void }
+
+const positionFields = ['format', 'next', 'head', 'ackNext', 'ackHead', 'keptNext', 'keptHead'] as const
 
 /**
  * Messages to one peer, queued in the store before anything of them leaves (C11). Numbers are never reused: a
@@ -32,6 +36,8 @@ export class Outbox implements Sent {
   #retainedBytes = 0
   #sending: Position
   #acknowledged: Position
+  /** The first message that can still be sent: later than `#acknowledged` only where a restore brought no messages. */
+  #kept: Position
   /** Records whose every message is acknowledged. */
   #garbage: string[] = []
   /** Parts of messages that never came to be: gone before anything is written under their number again. */
@@ -40,17 +46,21 @@ export class Outbox implements Sent {
   readonly #changes = new Changes()
   #putting: Promise<unknown> = Promise.resolve()
 
-  private constructor(store: Store, peer: Uint8Array, sending: Position, acknowledged: Position) {
+  private constructor(store: Store, peer: Uint8Array, acknowledged: Position, kept: Position) {
     this.#store = store
     this.#prefix = outboxPrefix(peer)
     this.#positionPath = positionPath(peer)
     this.#scope = mailboxScope(peer)
-    this.#sending = sending
+    this.#sending = kept
     this.#acknowledged = acknowledged
+    this.#kept = kept
     this.#persistedAck = acknowledged.next
   }
 
-  /** Reads back what is retained and holds it against the recorded head. @throws StateError EINTEGRITY; MailboxError LOST */
+  /**
+   * Reads back what is retained and holds it against the recorded head. What waited when the home's state was given up
+   * may be there no more: then it is not kept, and stays unacknowledged. @throws StateError EINTEGRITY
+   */
   static async open(store: Store, peer: Uint8Array): Promise<Outbox> {
     await store.makeScope(mailboxScope(peer))
     const path = positionPath(peer)
@@ -58,14 +68,12 @@ export class Outbox implements Sent {
     const fields = found === undefined ? undefined : decodePosition(found.payload)
     const acknowledged = fields?.acknowledged ?? firstPosition
     const sending = fields?.sending ?? firstPosition
-    const outbox = new Outbox(store, peer, acknowledged, acknowledged)
+    const kept = fields?.kept ?? firstPosition
+    const outbox = new Outbox(store, peer, acknowledged, kept)
     await outbox.#load(sending)
     if (samePosition(outbox.sending, sending)) return outbox
-    if (found !== undefined && outbox.#retained.size === 0 && (await isOfBackup(store, found.generation)))
-      throw new MailboxError(
-        'LOST',
-        `messages ${acknowledged.next} to ${sending.next - 1} waited to be sent when the backup was taken that this home was restored from, and are in no backup`,
-      )
+    if (found !== undefined && outbox.#retained.size === 0 && (await isGivenUp(store, found.generation)))
+      return new Outbox(store, peer, acknowledged, sending)
     throw new StateError('EINTEGRITY', 'the outbox does not hold what its position says')
   }
 
@@ -75,6 +83,10 @@ export class Outbox implements Sent {
 
   get acknowledged(): Position {
     return this.#acknowledged
+  }
+
+  get kept(): Position {
+    return this.#kept
   }
 
   get retainedBytes(): number {
@@ -113,24 +125,34 @@ export class Outbox implements Sent {
    * @throws MailboxError ROLLBACK if its head is not ours: one of the two histories is not the one that was sent
    */
   acknowledge(position: Position): void {
-    if (position.next <= this.#acknowledged.next) return
+    if (position.next <= this.#acknowledged.next || position.next < this.#kept.next) return
     const head = this.headBefore(position.next)
     if (head === undefined || !equal(head, position.head))
       throw new MailboxError('ROLLBACK', 'the peer acknowledged messages that this end has never sent')
-    for (let number = this.#acknowledged.next; number < position.next; number++) {
-      const retained = this.#retained.get(number)
-      this.#retained.delete(number)
-      this.#retainedBytes -= retained?.message.length ?? 0
-      const shared = this.#retained.get(number + 1)?.paths
-      if (retained !== undefined && shared !== retained.paths) this.#garbage.push(...retained.paths)
-    }
+    this.#letGo(position.next)
     this.#acknowledged = position
+    this.#kept = position
     this.#changes.announce()
+  }
+
+  /**
+   * Goes on at `from`, by an amendment: what is kept before it is given up, what is kept behind it follows on it, each with
+   * the number that it has. Without `from` it goes on at what is kept, where the peer will be, too. Commits `alongside` with it.
+   */
+  goOn(from: Position | undefined, alongside: Recording): Promise<void> {
+    const turn = this.#putting.then(() => this.#goOn(from, alongside))
+    this.#putting = turn.catch(() => undefined)
+    return turn
   }
 
   /** Makes durable what the peer acknowledged, and deletes it. */
   async flush(): Promise<void> {
     while (this.#persistedAck !== this.#acknowledged.next || this.#garbage.length > 0) await this.put([])
+  }
+
+  /** Something else has changed that whoever waits here asks for. */
+  announce(): void {
+    this.#changes.announce()
   }
 
   /** Calls back after every queued message and every acknowledgement, until the answer is called. */
@@ -141,6 +163,45 @@ export class Outbox implements Sent {
   /** Resolves once `done` holds; asked again after every change. */
   until(done: () => boolean): Promise<void> {
     return this.#changes.until(done)
+  }
+
+  async #goOn(from: Position | undefined, alongside: Recording): Promise<void> {
+    await this.#deleteUnfinished()
+    const start = from ?? this.#kept
+    const moved: Retained[] = []
+    let sending = start
+    for (let number = start.next; number < this.#sending.next; number++) {
+      const retained = this.#retained.get(number)
+      if (retained === undefined) throw new TypeError('what is kept is there')
+      moved.push({ ...retained, before: sending })
+      sending = after(sending, retained.message)
+    }
+    const payload = encodePosition({ sending, acknowledged: start, kept: start })
+    const committed = () => {
+      this.#letGo(start.next)
+      for (const entry of moved) this.#retained.set(entry.before.next, entry)
+      this.#sending = sending
+      this.#acknowledged = start
+      this.#kept = start
+      this.#persistedAck = start.next
+      alongside.committed()
+    }
+    await this.#store.commit([{ put: this.#positionPath, payload }, ...alongside.changes], {
+      committed,
+      by: lostBy,
+    })
+    this.#changes.announce()
+  }
+
+  /** What lies before that number is not kept any more. */
+  #letGo(next: number): void {
+    for (let number = this.#kept.next; number < Math.min(next, this.#sending.next); number++) {
+      const retained = this.#retained.get(number)
+      this.#retained.delete(number)
+      this.#retainedBytes -= retained?.message.length ?? 0
+      const shared = this.#retained.get(number + 1)?.paths
+      if (retained !== undefined && shared !== retained.paths) this.#garbage.push(...retained.paths)
+    }
   }
 
   async #put(messages: readonly Uint8Array[], alongside: Alongside): Promise<void> {
@@ -174,9 +235,12 @@ export class Outbox implements Sent {
     }
     endRun()
     const garbage = this.#garbage.splice(0, limits.deletesMax)
-    const acknowledged = this.#acknowledged
+    const [acknowledged, kept] = [this.#acknowledged, this.#kept]
     changes.push(...garbage.map(path => ({ delete: path })))
-    changes.push({ put: this.#positionPath, payload: encodePosition(position, acknowledged) })
+    changes.push({
+      put: this.#positionPath,
+      payload: encodePosition({ sending: position, acknowledged, kept }),
+    })
     try {
       const committed = () => {
         this.#persistedAck = acknowledged.next
@@ -243,7 +307,7 @@ export class Outbox implements Sent {
         continue
       }
       const messages = await this.#read(parts)
-      if (number + messages.length <= this.#acknowledged.next) this.#garbage.push(...parts)
+      if (number + messages.length <= this.#kept.next) this.#garbage.push(...parts)
       for (const message of messages) {
         const isKnown = number < this.#sending.next
         number++
@@ -272,8 +336,8 @@ export class Outbox implements Sent {
   }
 }
 
-/** Whether a restore brought what that group says: of a mailbox it brings positions, and no messages. */
-async function isOfBackup(store: Store, generation: number): Promise<boolean> {
+/** Whether an amendment went on from what that group says: a restore brings positions of a mailbox, and no messages. */
+async function isGivenUp(store: Store, generation: number): Promise<boolean> {
   const newest = (await amendments(store)).at(-1)
   return newest !== undefined && generation <= newest.amendment.adopted.number
 }
@@ -300,20 +364,21 @@ function positionPath(peer: Uint8Array): string {
   return `/pawl/mailbox/${base64url(peer)}/out`
 }
 
-function encodePosition(sending: Position, acknowledged: Position): Uint8Array {
+type OutPosition = { readonly sending: Position; readonly acknowledged: Position; readonly kept: Position }
+
+function encodePosition({ sending, acknowledged, kept }: OutPosition): Uint8Array {
   const { next, head } = sending
-  return encodeCbor({ format: 1, next, head, ackNext: acknowledged.next, ackHead: acknowledged.head })
+  const [ackNext, ackHead] = [acknowledged.next, acknowledged.head]
+  return encodeCbor({ format: 1, next, head, ackNext, ackHead, keptNext: kept.next, keptHead: kept.head })
 }
 
 /** @throws BytesError */
-export function decodePosition(bytes: Uint8Array): {
-  readonly sending: Position
-  readonly acknowledged: Position
-} {
+export function decodePosition(bytes: Uint8Array): OutPosition {
   const map = decodeCborMap(bytes, positionFields)
   if (map.format !== 1) throw new BytesError('outbox position of an unknown format')
   return {
     sending: { next: asCount(map.next), head: asBytes(map.head, 32) },
     acknowledged: { next: asCount(map.ackNext), head: asBytes(map.ackHead, 32) },
+    kept: { next: asCount(map.keptNext), head: asBytes(map.keptHead, 32) },
   }
 }

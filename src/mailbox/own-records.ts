@@ -1,5 +1,8 @@
 import type { OwnRecord } from '../state/fsck/records.ts'
+import { amendedPrefix, lostPrefix } from '../state/path.ts'
+import { decodeClaim, decodeKnown } from './amended.ts'
 import { decodePosition as decodeReceived } from './inbox.ts'
+import { decodeLost } from './lost.ts'
 import { decodeOutFile } from './out-file.ts'
 import { decodePosition as decodeSent, refuseOddPart } from './outbox.ts'
 import { decodeJob } from './send-file.ts'
@@ -11,6 +14,9 @@ export const mailboxRecords: readonly OwnRecord[] = [
     check: (path, payload) => (path.endsWith('/in') ? decodeReceived(payload) : decodeSent(payload)),
   },
   { prefix: '/pawl/outbox/', check: (_, payload) => refuseOddPart(payload) },
+  { prefix: lostPrefix, check: (_, payload) => decodeLost(payload) },
+  { prefix: amendedPrefix, check: (_, payload) => decodeClaim(payload) },
+  { prefix: '/pawl/recovered/', check: (_, payload) => decodeKnown(payload) },
   { prefix: '/pawl/job/', check: (_, payload) => decodeJob(payload) },
   { prefix: '/pawl/receive/', check: (_, payload) => decodeOutFile(payload) },
 ]

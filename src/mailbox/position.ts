@@ -21,11 +21,15 @@ export function samePosition(a: Position, b: Position): boolean {
   return a.next === b.next && equal(a.head, b.head)
 }
 
-/** What an end knows of its own sequence: `acknowledged` is where the peer was last known to be. */
+/**
+ * What an end knows of its own sequence: `acknowledged` is where the peer was last known to be, `kept` the first message
+ * that can still be sent, which is later where a restore brought the position and no message.
+ */
 export type Sent = {
   readonly sending: Position
   readonly acknowledged: Position
-  /** The head before `number`, for every number from `acknowledged.next` to `sending.next`. */
+  readonly kept: Position
+  /** The head before `number`, for every number from `kept.next` to `sending.next`. */
   headBefore(number: number): Uint8Array | undefined
 }
 
@@ -51,6 +55,7 @@ export function judgePositions(
     const head = sent.headBefore(nextExpected)
     if (head === undefined || !equal(head, headBeforeExpected)) return 'I was turned back'
   } else if (carries !== 'in') return 'the peer was turned back'
+  if (theirs.firstKept > receiving.next) return 'I was turned back'
   if (nextSend < receiving.next && carries !== 'out') return 'the peer was turned back'
   if (nextSend === receiving.next && !equal(headBeforeSend, receiving.head)) return 'the peer was turned back'
   return 'agreed'

@@ -6,6 +6,7 @@ import { StateError } from '../state/error.ts'
 import type { Store } from '../state/store.ts'
 import { limits } from './limits.ts'
 import type { Outbox } from './outbox.ts'
+import type { Lost } from './settlement.ts'
 
 /**
  * A job: the lines of one file for one peer (docs/spec/mailbox.md, "Send job"). What is queued of it is committed
@@ -18,7 +19,8 @@ export type Job = {
   readonly length: number
   readonly sha256: Uint8Array
   readonly lines: number
-  /** The number of the last message, 0 before the first. */
+  /** The numbers of the first and the last message, 0 before the first. */
+  readonly first: number
   readonly last: number
 }
 
@@ -47,7 +49,7 @@ export async function queueFile(
   options: QueueOptions,
 ): Promise<Job> {
   const record = jobPath(peer, path)
-  const fresh = { path, peer, length: 0, sha256: sha256(new Uint8Array(0)), lines: 0, last: 0 }
+  const fresh = { path, peer, length: 0, sha256: sha256(new Uint8Array(0)), lines: 0, first: 0, last: 0 }
   let job: Job = !options.again && store.has(record) ? decodeJob((await store.get(record)).payload) : fresh
   const file = await disk.open(path, { access: 'read' })
   try {
@@ -66,7 +68,7 @@ export async function queueFile(
       await Promise.race([outbox.until(() => !outbox.isFull), stopped])
       options.stop?.throwIfAborted()
       await outbox.put(lines, last => {
-        job = { ...next, last }
+        job = { ...next, first: job.first || last - lines.length + 1, last }
         return [{ put: record, payload: encode(job) }]
       })
       options.progress?.(job)
@@ -77,7 +79,12 @@ export async function queueFile(
   }
 }
 
-/** Whether every message of the job is acknowledged. */
+/** What of a job was given up: messages of others may stand between its own. */
+export function lostOf(job: Job, lost: readonly Lost[]): Lost[] {
+  return lost.filter(({ way, first, last }) => way === 'sent' && first <= job.last && last >= job.first)
+}
+
+/** Whether every message of the job is acknowledged, or was given up. */
 export function isDelivered(job: Job, outbox: Outbox): boolean {
   return outbox.acknowledged.next > job.last
 }
@@ -155,7 +162,7 @@ function encode(job: Job): Uint8Array {
 
 /** @throws BytesError */
 export function decodeJob(bytes: Uint8Array): Job {
-  const map = decodeCborMap(bytes, ['format', 'path', 'peer', 'length', 'sha256', 'lines', 'last'])
+  const map = decodeCborMap(bytes, ['format', 'path', 'peer', 'length', 'sha256', 'lines', 'first', 'last'])
   if (map.format !== 1) throw new BytesError('send job of an unknown format')
   return {
     path: asText(map.path),
@@ -163,6 +170,7 @@ export function decodeJob(bytes: Uint8Array): Job {
     length: asCount(map.length),
     sha256: asBytes(map.sha256, 32),
     lines: asCount(map.lines),
+    first: asCount(map.first),
     last: asCount(map.last),
   }
 }

@@ -3,6 +3,7 @@ import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
 import { limits } from './limits.ts'
 import type { Position } from './position.ts'
+import type { Lost } from './settlement.ts'
 
 /**
  * docs/spec/mailbox.md, "Wire": what the plaintext of a data frame holds, one item after another. A message is one
@@ -12,9 +13,17 @@ import type { Position } from './position.ts'
 export type Item =
   | { readonly kind: 'fragment'; readonly number: number; readonly more: boolean; readonly bytes: Uint8Array }
   | { readonly kind: 'acknowledgement'; readonly position: Position }
+  /** The end that sends it has given these up, by its own count of ways; `noted`: it is on record here, too. */
+  | { readonly kind: 'lost' | 'noted'; readonly lost: Lost }
+  /** The end that sends it goes on as after an amendment. */
+  | { readonly kind: 'settled' }
 
 const fragmentKind = 1
 const acknowledgementKind = 2
+const lostKind = 3
+const notedKind = 4
+const settledKind = 5
+const lostBytes = 1 + 1 + 8 + 8
 const fragmentHeadBytes = 1 + 1 + 8 + 4
 const acknowledgementBytes = 1 + 8 + 32
 /** What a frame's writer begins with: most frames hold an acknowledgement and little else. */
@@ -34,10 +43,20 @@ export function parseItems(plaintext: Uint8Array): Item[] {
     } else if (kind === acknowledgementKind) {
       const next = reader.u64()
       items.push({ kind: 'acknowledgement', position: { next, head: Uint8Array.from(reader.bytes(32)) } })
-    } else throw new BytesError('unknown mailbox item')
+    } else if (kind === lostKind || kind === notedKind) {
+      items.push({ kind: kind === lostKind ? 'lost' : 'noted', lost: readLost(reader) })
+    } else if (kind === settledKind) items.push({ kind: 'settled' })
+    else throw new BytesError('unknown mailbox item')
   }
   if (items.length === 0) throw new BytesError('a data frame without items')
   return items
+}
+
+function readLost(reader: Reader): Lost {
+  const way = reader.u8()
+  const [first, last] = [reader.u64(), reader.u64()]
+  if (way > 1 || first < 1 || last < first) throw new BytesError('not what was lost')
+  return { way: way === 0 ? 'sent' : 'received', first, last }
 }
 
 /** Packs items into plaintexts of at most one frame each, in order; small messages share a frame. */
@@ -65,6 +84,20 @@ export class FramePacker {
   acknowledgement(position: Position): void {
     if (this.#room() < acknowledgementBytes) this.#cut()
     this.#writer.u8(acknowledgementKind).u64(position.next).bytes(position.head)
+  }
+
+  settled(): void {
+    if (this.#room() < 1) this.#cut()
+    this.#writer.u8(settledKind)
+  }
+
+  lost(kind: 'lost' | 'noted', { way, first, last }: Lost): void {
+    if (this.#room() < lostBytes) this.#cut()
+    this.#writer
+      .u8(kind === 'lost' ? lostKind : notedKind)
+      .u8(way === 'sent' ? 0 : 1)
+      .u64(first)
+      .u64(last)
   }
 
   /** Every frame so far; the packer starts anew. */

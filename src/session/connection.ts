@@ -2,46 +2,18 @@ import type { Positions } from '../channel/block.ts'
 import { afterCommit, afterHeard } from '../channel/continuity.ts'
 import { FrameReader } from '../channel/frame-reader.ts'
 import { startClient, startServer } from '../channel/handshake.ts'
-import type { Tunable } from '../channel/limits.ts'
 import { ChannelError, type CloseReason, closeReasons } from '../channel/reasons.ts'
 import type { Action, Commit, Ending, Event, State, Step, Timer } from '../channel/state.ts'
 import { step } from '../channel/step.ts'
 import { suites } from '../crypto/suite.ts'
-import type { Clock } from '../host/clock.ts'
-import type { Entropy } from '../host/entropy.ts'
-import type { Log } from '../host/log.ts'
 import type { Wire } from '../host/wire.ts'
 import { signAs, verifyFrom } from '../signature/hybrid.ts'
 import { type Identity, verifyIdentity } from '../signature/identity.ts'
-import type { Store } from '../state/store.ts'
 import { SessionError, sessionCode } from './error.ts'
-import type { SessionMemory } from './memory.ts'
-import type { OwnIdentity } from './own-identity.ts'
-import { judgeIdentity, type Peer, rememberIdentity } from './peers.ts'
+import type { Endpoint, Party, Told } from './party.ts'
+import { judgeIdentity, rememberIdentity } from './peers.ts'
 
-/** What a session needs of its home. */
-export type Endpoint = {
-  readonly store: Store
-  readonly own: OwnIdentity
-  readonly clock: Clock
-  readonly entropy: Entropy
-  readonly log: Log
-  readonly limits?: Partial<Tunable>
-}
-
-/** One peer's side of things: who it is, what is remembered of it, and where our exchange with it stands. */
-export type Party = {
-  peer: Peer
-  readonly memory: SessionMemory
-  /** What this end says of its messages in a handshake. */
-  positions(): Positions
-  /** What it makes of what the peer says; a refusal says who was turned back. */
-  judge(theirs: Positions): 'agreed' | 'I was turned back' | 'the peer was turned back'
-  /** Its name was removed: no session is made with it any more, and nothing is remembered of it. */
-  readonly isForgotten?: boolean
-  /** The connection that carries this session now; a newer one supersedes it. */
-  live?: Connection | undefined
-}
+export type { Endpoint, Party } from './party.ts'
 
 /** Received and not yet taken; the wire is not read beyond it. */
 const undeliveredMax = 64
@@ -158,6 +130,11 @@ export class Connection {
     while (this.#ending === undefined) await this.#change()
   }
 
+  /** A newer connection of the same peer has taken over. */
+  supersede(): void {
+    this.#inform({ kind: 'close-requested', reason: 0, text: 'superseded by a newer connection' })
+  }
+
   async #begin(start: Step): Promise<Connection> {
     await this.#perform(start)
     void this.#readAll().catch(() => undefined) // the ending says it
@@ -256,16 +233,21 @@ export class Connection {
         this.#release = await party.memory.hold()
         const positions = party.positions()
         this.#mine = positions
-        const verdict = this.#judge(party, action.theirs)
-        return { kind: 'decided', memory: party.memory.copy(), positions, verdict }
+        const verdict = await this.#judge(party, action.theirs)
+        const memory = party.memory.copy()
+        const noneAllowed = memory.noneAllowed && party.allowsNone?.(action.theirs) !== false
+        return { kind: 'decided', memory: { ...memory, noneAllowed }, positions, verdict }
       }
       case 'judge-positions': {
         const party = this.#party
         return {
           kind: 'positions-judged',
-          verdict: party === undefined ? 'refused' : this.#judge(party, action.theirs),
+          verdict: party === undefined ? 'refused' : await this.#judge(party, action.theirs),
         }
       }
+      case 'peer-refused':
+        if (this.#party !== undefined) await this.#judge(this.#party, action.theirs)
+        return undefined
       case 'commit':
         return this.#commit(action)
       case 'established':
@@ -274,7 +256,9 @@ export class Connection {
         return undefined
       case 'peer-heard': {
         const kept = await this.#party?.memory.update(memory => afterHeard(memory, action.secretId))
-        return kept === true ? undefined : refuse(72, 'a newer session of this peer has been heard')
+        if (kept !== true) return refuse(72, 'a newer session of this peer has been heard')
+        this.#tell(await this.#party?.heard?.())
+        return undefined
       }
       case 'deliver':
         this.#plaintexts.push(action.plaintext)
@@ -306,10 +290,11 @@ export class Connection {
     return { kind: 'verified', good: shown !== 'another' }
   }
 
-  #judge(party: Party, theirs: Positions): 'ok' | 'refused' {
+  async #judge(party: Party, theirs: Positions): Promise<'ok' | 'refused'> {
     const verdict = party.judge(theirs)
     if (verdict === 'agreed') return 'ok'
     this.#refusal = verdict
+    await party.refused?.(theirs)
     return 'refused'
   }
 
@@ -324,6 +309,7 @@ export class Connection {
       }
       if (judgeIdentity(party.peer, commit.peer) === 'newer')
         party.peer = await rememberIdentity(this.#endpoint.store, party.peer, commit.peer)
+      this.#tell(await party.committing?.(commit.theirs))
       const made = await party.memory.update(memory => afterCommit(memory, commit))
       if (!made) {
         commit.secret.res[Symbol.dispose]()
@@ -340,9 +326,12 @@ export class Connection {
     this.#theirs = commit.theirs
     const superseded = party.live
     party.live = this
-    if (superseded !== undefined)
-      superseded.#inform({ kind: 'close-requested', reason: 0, text: 'superseded by a newer connection' })
+    superseded?.supersede()
     return { kind: 'committed' }
+  }
+
+  #tell(told: readonly Told[] = []): void {
+    for (const { event, ...fields } of told) this.#endpoint.log.event(event, fields)
   }
 
   #ended(ending: Ending): void {

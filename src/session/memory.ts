@@ -26,7 +26,7 @@ export class SessionMemory {
   }
 
   static async open(store: Store, peer: Uint8Array, ownRole: Role): Promise<SessionMemory> {
-    const path = `/pawl/session/${ownRole}/${base64url(peer)}`
+    const path = sessionPath(ownRole, peer)
     const scope = `session:${base64url(peer)}`
     await store.makeScope(scope)
     if (!store.has(path)) return new SessionMemory(store, path, scope, nothingRemembered)
@@ -87,6 +87,13 @@ export class SessionMemory {
     return true
   }
 }
+
+/** Where that is kept. `sessionPrefix` is of all of them. */
+export function sessionPath(ownRole: Role, peer: Uint8Array): string {
+  return `${sessionPrefix}${ownRole}/${base64url(peer)}`
+}
+
+export const sessionPrefix = '/pawl/session/'
 
 function sameMemory(a: Memory<Secret>, b: Memory<Secret>): boolean {
   const ids = (memory: Memory<Secret>) => memory.secrets.map(({ id }) => base64url(id)).join()

@@ -4,7 +4,7 @@ import type { OwnRecord } from '../state/fsck/records.ts'
 import { letterAmendmentPrefix, openLetterAmendment } from './letter-amendment.ts'
 import { wipe, wipeHello } from './letter-keeping.ts'
 import { letterPrefix } from './letter-paths.ts'
-import { decodeMemory } from './memory.ts'
+import { decodeMemory, sessionPrefix } from './memory.ts'
 import { chainPath, keysPath, openIdentity, readIdentity } from './own-identity.ts'
 import { decodeFormer, decodePeer, formerPrefix, peerPrefix } from './peers.ts'
 import { decodeChunk } from './replay-set.ts'
@@ -27,7 +27,7 @@ export const sessionRecords: readonly OwnRecord[] = [
   },
   { prefix: formerPrefix, check: (_, payload) => decodeFormer(payload) },
   {
-    prefix: '/pawl/session/',
+    prefix: sessionPrefix,
     check(_, payload) {
       for (const { res } of decodeMemory(payload).secrets) res[Symbol.dispose]()
     },

@@ -16,6 +16,7 @@ export type AuditEntry = {
     | 'parameters'
     | 'restore'
     | 'recover'
+    | 'lost'
     | 'keeper'
     | 'rotate'
     | 'rotated'

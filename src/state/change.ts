@@ -1,6 +1,6 @@
 import type { AuditEntry } from './audit.ts'
 import type { Meta } from './envelope.ts'
-import { parametersPath, policyPath, statePrefix } from './path.ts'
+import { amendedPrefix, lostPrefix, parametersPath, policyPath, statePrefix } from './path.ts'
 
 /** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
 export type Change =
@@ -31,12 +31,13 @@ const adopted: ReadonlyMap<string, 'policy' | 'parameters'> = new Map([
   [parametersPath, 'parameters'],
 ])
 
-/** What callers do under `/state/` is told, and what is adopted; other records of the product are its own business. */
+/** What callers do under `/state/` is told, what is adopted, and what was lost; other records of the product are its own business. */
 export function entriesOf(changes: readonly Change[], by: CommitOptions['by']): AuditEntry[] {
   const entries: AuditEntry[] = []
   for (const change of changes) {
     const path = 'put' in change ? change.put : change.delete
-    const own = adopted.get(path)
+    const isLoss = by !== undefined && (path.startsWith(lostPrefix) || path.startsWith(amendedPrefix))
+    const own = isLoss ? 'lost' : adopted.get(path)
     if (own === undefined && !path.startsWith(statePrefix)) continue
     const [subject, reason] = by === undefined ? ['', 'owner'] : [by.subject, by.reason(path)]
     const action = own ?? ('put' in change ? 'put' : 'delete')

@@ -12,6 +12,9 @@ export const keysPath = `${ownPrefix}keys`
 export const policyPath = `${ownPrefix}policy`
 /** The parameters in force (docs/spec/parameters.md, section 3). */
 export const parametersPath = `${ownPrefix}parameters`
+/** Peers that went on by an amendment, and what was given up with peers for one: the audit trail tells of decisions. */
+export const amendedPrefix = `${ownPrefix}amended/`
+export const lostPrefix = `${ownPrefix}lost/`
 /** What applications write. */
 export const statePrefix = '/state/'
 

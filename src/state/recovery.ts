@@ -7,6 +7,7 @@ import type { Operation } from './block.ts'
 import type { Config } from './config.ts'
 import { StateError } from './error.ts'
 import { openHome, parentOf, type World } from './home.ts'
+import { newRecovery, recoveryPath } from './recovery-record.ts'
 import { defaultScope, encodeScope, scopePath } from './scopes.ts'
 import { listSegments, segmentPath } from './segment.ts'
 import { openSigner } from './signer.ts'
@@ -27,6 +28,8 @@ export type RecoverOptions = {
   readonly keeper?: KeeperName | undefined
   /** Who decided, as the amendment and the audit trail show it: 1 to 256 bytes of UTF-8. */
   readonly by: string
+  /** Records under these are of before: what is remembered of sessions, say. */
+  readonly forget?: readonly string[]
   /** Called when all is judged, before anything is changed: what it throws refuses it. */
   readonly admit?: (config: Config) => void
 }
@@ -39,19 +42,23 @@ export type RecoverOptions = {
 export async function recoverHome(
   world: World,
   home: string,
-  { anchorBase, keeper, by, admit }: RecoverOptions,
+  { anchorBase, keeper, by, forget = [], admit }: RecoverOptions,
 ): Promise<Recovered> {
   const store = await openHome(world, home, anchorBase, { keeper, recover: true })
   try {
     admit?.(store.config)
-    const done = await store.amend(parts => goOn(parts, by))
+    const done = await store.amend(parts => goOn(parts, by, forget))
     return { ...done, mark: store.mark.number }
   } finally {
     await store.close()
   }
 }
 
-async function goOn(parts: AmendingParts, by: string): Promise<Omit<Recovered, 'mark'>> {
+async function goOn(
+  parts: AmendingParts,
+  by: string,
+  forget: readonly string[],
+): Promise<Omit<Recovered, 'mark'>> {
   const { world, records, misfits, adopted, put } = parts
   const lost = misfits.filter(({ state }) => state === 'live' || state === 'retiring')
   if (lost.some(({ name }) => name === defaultScope))
@@ -68,6 +75,8 @@ async function goOn(parts: AmendingParts, by: string): Promise<Omit<Recovered, '
   const amendment: Amendment = { abandoned, adopted, reason: 'recovery', by, at: world.clock.now() }
   const operations: Operation[] = [
     put(path, await signAmendment(amendment, signer, keys), 'amendment'),
+    put(recoveryPath, newRecovery(world.entropy), 'recovery'),
+    ...forget.flatMap(prefix => records.list(prefix)).map((path): Operation => ({ kind: 'delete', path })),
     ...misfits.map(scope =>
       put(scopePath(scope.slot), encodeScope({ ...scope, state: 'shredding' }), 'scope'),
     ),

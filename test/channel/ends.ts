@@ -47,6 +47,9 @@ export const start: Positions = {
   headBeforeSend: new Uint8Array(32),
   nextExpected: 1,
   headBeforeExpected: new Uint8Array(32),
+  firstKept: 1,
+  headBeforeKept: new Uint8Array(32),
+  amendment: new Uint8Array(32),
 }
 
 /** Stands for the signatures, which have tests of their own: anyone can make it, but for one identity and payload. */

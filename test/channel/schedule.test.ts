@@ -97,7 +97,7 @@ function follow({ toServer, toClient, shared }: Capture, resOld: Uint8Array = ze
   const proof = open(key(sHs), frame(toClient, 1))
   const answer = open(key(cHs), frame(toServer, 1))
   const done = open(key(sHs), frame(toClient, 2))
-  const results = done.subarray(5, 5 + 103)
+  const results = done.subarray(5, 5 + 175)
   const th4 = H(chlo, shlo, proof, answer)
   const main0 = X(L(hs, 'derived', H()), resOld)
   const main = X(L(main0, 'qkd', concat(th4, results)), zeros)
@@ -149,7 +149,7 @@ test('every MAC and every signed payload is what the page says', () => {
     hex(H(chlo, shlo, before(proof, threes.get(7)))),
     hex(H(chlo, shlo, proof, before(answer, fours.get(13)))),
   ])
-  assert.equal(hex(done.subarray(5 + 103)), hex(MAC(L(main, 's conf', none), th4, results)))
+  assert.equal(hex(done.subarray(5 + 175)), hex(MAC(L(main, 's conf', none), th4, results)))
 })
 
 test('the next session goes on from the secret of this one: id, binder and main key', () => {
@@ -169,7 +169,7 @@ test('the next session goes on from the secret of this one: id, binder and main 
   const binder = MAC(L(res, 'binder c', none), H(seen.chlo, seen.shlo, seen.proof, said))
   assert.equal(hex(block.body.subarray(17, 81)), hex(binder))
   assert.equal(hex(seen.results.subarray(0, 19)), hex(concat(Uint8Array.of(0, 0, 1), id)))
-  assert.equal(hex(seen.results.subarray(99)), '00000002')
+  assert.equal(hex(seen.results.subarray(171)), '00000002')
   second.client.send(bytesOf('goes on'))
   const opened = open(seen.key(seen.cAp), second.client.sent[0] ?? none)
   assert.equal(Buffer.from(opened).toString(), 'goes on')
@@ -199,7 +199,7 @@ test('the known answers of the page are those of the code, and of noble', () => 
   const [{ kdf }] = suites
   const ramp = (from: number, length: number) => Uint8Array.from({ length }, (_, i) => (from + i) & 255)
   const [shared, hellos, resOld] = [ramp(0, 64), ramp(64, 64), ramp(128, 64)]
-  const [th4, results, th5, before] = [ramp(1, 64), ramp(2, 103), ramp(3, 64), ramp(4, 64)]
+  const [th4, results, th5, before] = [ramp(1, 64), ramp(2, 175), ramp(3, 64), ramp(4, 64)]
 
   const hs = X(L(X(zeros, Uint8Array.of(1, 1, 1)), 'derived', H()), shared)
   const [cHs, sHs] = [L(hs, 'c hs', hellos), L(hs, 's hs', hellos)]

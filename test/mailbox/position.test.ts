@@ -34,6 +34,7 @@ function sent(positions: readonly Position[], acknowledged: number): Sent {
   return {
     sending,
     acknowledged: at(positions, acknowledged),
+    kept: at(positions, acknowledged),
     headBefore: number => (number > acknowledged ? positions[number - 1]?.head : undefined),
   }
 }
@@ -44,6 +45,9 @@ function said(sending: Position, expected: Position): Positions {
     headBeforeSend: sending.head,
     nextExpected: expected.next,
     headBeforeExpected: expected.head,
+    firstKept: 1,
+    headBeforeKept: firstPosition.head,
+    amendment: new Uint8Array(32),
   }
 }
 

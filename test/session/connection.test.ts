@@ -21,6 +21,9 @@ const start = {
   headBeforeSend: firstPosition.head,
   nextExpected: firstPosition.next,
   headBeforeExpected: firstPosition.head,
+  firstKept: 1,
+  headBeforeKept: firstPosition.head,
+  amendment: new Uint8Array(32),
 }
 
 type End = { readonly running: Running; readonly party: Party }

@@ -11,6 +11,7 @@ import { verifyBackup } from '../../src/state/backup/restore.ts'
 import { fsck } from '../../src/state/fsck.ts'
 import { openHome } from '../../src/state/home.ts'
 import { readHome } from '../../src/state/reader.ts'
+import { recoveryPath } from '../../src/state/recovery-record.ts'
 import { newSigner, openSigner, signerKeysPath, signerPath } from '../../src/state/signer.ts'
 import type { Store } from '../../src/state/store.ts'
 import { backedUp, movedAside, recovery, restoredTo } from './backup-support.ts'
@@ -83,7 +84,8 @@ for (const keeper of ['file', 'none'] as const)
       const { '/state/s': lost, ...expected } = before
       assert.equal(textOf(bytesOf(lost?.text ?? '')), 'not for any backup')
       const newest = audit.at(-1) ?? ''
-      const { [newest]: entry, ...others } = after
+      const { [newest]: entry, [recoveryPath]: recovery, ...others } = after
+      assert.ok(recovery !== undefined, 'what peers are told of it')
       assert.match(entry?.text ?? '', /"action":"restore"/)
       assert.deepEqual(others, expected)
       await store.putAtomic('/state/new', bytesOf('it goes on'))

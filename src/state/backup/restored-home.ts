@@ -17,6 +17,7 @@ import { encodeJournalStart } from '../journal.ts'
 import { JournalKeys } from '../journal-keys.ts'
 import { limits } from '../limits.ts'
 import { journalPath } from '../path.ts'
+import { newRecovery, recoveryPath } from '../recovery-record.ts'
 import { encodeScope, type Scope, Scopes, scopePath } from '../scopes.ts'
 import { encodeSegmentHeader, segmentPath } from '../segment.ts'
 import type { Contents } from './contents.ts'
@@ -57,7 +58,7 @@ export async function makeRestoredHome(world: World, parts: RestoredHome): Promi
     await readBackup(backup, parts.key, async (items, position) => {
       const carried: Operation[] = []
       for (const item of items)
-        if (item.kind === 'record' && item.path !== configPath) carried.push(carriedPut(item, made))
+        if (item.kind === 'record' && !isMadeAnew(item.path)) carried.push(carriedPut(item, made))
       if (carried.length > 0) await journal.add(carried)
       parts.progress?.(position, backup.bytes)
     })
@@ -92,7 +93,7 @@ async function makeScopes(
 
 /** What every journal begins with, and the amendment with its audit entry: one group, so none without the others. */
 async function firstOperations(
-  { clock }: World,
+  { clock, entropy }: World,
   { backup, contents, amendment }: RestoredHome,
   scopes: readonly MadeScope[],
 ): Promise<Operation[]> {
@@ -116,8 +117,14 @@ async function firstOperations(
     ...scopes.map(({ scope }) => put(scopePath(scope.slot), encodeScope(scope), 'scope')),
     put(journalPath, encodeJournalStart(mark.number), 'journal'),
     put(path, await signAmendment(amendment, header.signer, contents.keys), 'amendment'),
+    put(recoveryPath, newRecovery(entropy), 'recovery'),
     put(chunkPath(contents.audited), encodeChunk(contents.audited, encodeLines([line])), ''),
   ]
+}
+
+/** These are in the first group. */
+function isMadeAnew(path: string): boolean {
+  return path === configPath || path === recoveryPath
 }
 
 function carriedPut(

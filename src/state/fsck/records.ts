@@ -10,6 +10,7 @@ import { checkParameters } from '../parameters.ts'
 import { journalPath, ownPrefix, parametersPath, policyPath, rotationPath } from '../path.ts'
 import { storedPolicy } from '../policy-record.ts'
 import type { Records } from '../records.ts'
+import { decodeRecovery, recoveryPath } from '../recovery-record.ts'
 import { decodeIntent } from '../rotation.ts'
 import { decodeScope, scopePath, scopePrefix } from '../scopes.ts'
 import { type SegmentFiles, segmentPath } from '../segment.ts'
@@ -57,6 +58,7 @@ export const stateRecords = (storeId: Uint8Array): readonly OwnRecord[] => [
       await openAmendment(payload, decodeSigner((await records.get(signerPath)).payload))
     },
   },
+  { prefix: recoveryPath, check: (_, payload) => decodeRecovery(payload) },
   { prefix: journalPath, check: (_, payload) => decodeJournalStart(payload) },
   { prefix: rotationPath, check: (_, payload) => decodeIntent(payload) },
   {

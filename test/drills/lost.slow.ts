@@ -1,0 +1,132 @@
+/** As lost.test.ts: the other end put back, a home alone, a backup; each through real processes. */
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import { suite, test } from 'node:test'
+import { assertFails } from '../cli/support.ts'
+import { Ends, rolledBack } from './lost.ts'
+
+suite('an end that was put back, and both users', { timeout: 300_000 }, () => {
+  test('the sender: nothing that the receiver has is taken again, and what was queued in its place is lost', async t => {
+    const ends = await Ends.met()
+    t.after(() => ends.end())
+    await ends.exchange(3)
+    const putBack = ends.keep('alice', 'both')
+    await ends.exchange(2)
+    putBack()
+    fs.writeFileSync(ends.scene.path('other.txt'), 'X\nY\nZ\n')
+    await ends.queue('other.txt')
+    await ends.refused('other.txt')
+    await ends.goOn('alice')
+    const newer = ends.keep('alice', 'both')
+    await ends.refused('other.txt')
+    const { lost } = await ends.allow('bob')
+    assert.deepEqual(lost, [], 'only the sender knows what it queued in their place')
+    await ends.pair.receive('got.txt')
+    const sent = await ends.pair.send('other.txt')
+    assertFails({ ...sent, stdout: '' }, { exit: 3, code: 'mailbox/LOST' })
+    await ends.pair.stop()
+    // X and Y had the numbers of lines 4 and 5; Z has its own, and arrives.
+    assert.deepEqual(ends.got(), [...ends.lines(1, 5), 'Z'])
+    assert.deepEqual((await ends.found('alice')).peer.lost, [{ way: 'sent', first: 4, last: 5 }])
+    await ends.pair.receive('got.txt')
+    await ends.pair.sent('other.txt', '--again')
+    await ends.pair.stop()
+    assert.deepEqual(ends.got(), [...ends.lines(1, 5), 'Z', 'X', 'Y', 'Z'])
+
+    // The same amendment again, put back once more: the word that was given was for what it was given for.
+    newer()
+    await ends.pair.receive('got.txt')
+    assertFails(await ends.pair.send('other.txt'), rolledBack)
+    assertFails(await ends.pair.receiver.ended, rolledBack)
+    assert.deepEqual(ends.got(), [...ends.lines(1, 5), 'Z', 'X', 'Y', 'Z'])
+  })
+
+  for (const back of ['alice', 'bob'] as const)
+    test(`the home of ${back} alone: refused before any network, then as with its anchor`, async t => {
+      const ends = await Ends.met()
+      t.after(() => ends.end())
+      await ends.exchange(3)
+      const putBack = ends.keep(back, 'home')
+      await ends.exchange(2)
+      putBack()
+      assertFails(await ends.scene.run(['id', '--home', back]), {
+        exit: 3,
+        code: 'state/EROLLBACK',
+        hint: /pawl recover/,
+      })
+      const { amendment } = await ends.goOn(back)
+      assert.ok(amendment.abandoned.number > amendment.adopted.number)
+      const end = back === 'alice' ? 'bob' : 'alice'
+      fs.writeFileSync(ends.scene.path('new.txt'), 'new\n')
+      await ends.refused('new.txt')
+      await ends.allow(end)
+      await ends.pair.receive('got.txt')
+      await ends.pair.sent('new.txt')
+      assert.equal((await ends.pair.stop()).code, 0)
+      assert.equal(ends.got().at(-1), 'new')
+      const way = { alice: 'sent', bob: 'received' } as const
+      for (const each of ['alice', 'bob'] as const)
+        assert.deepEqual((await ends.found(each)).peer.lost, [{ way: way[each], first: 4, last: 5 }])
+    })
+
+  for (const back of ['alice', 'bob'] as const)
+    test(`a backup of ${back} restored, with messages that waited`, async t => {
+      const ends = await Ends.met()
+      t.after(() => ends.end())
+      const { scene } = ends
+      await ends.exchange(2)
+      ends.write(2)
+      await ends.queue('in.txt')
+      await scene.ok('state', 'recovery-key', 'key')
+      await scene.ok('state', 'backup', 'backup', '--to', 'key.pub', '--home', back)
+      await ends.exchange(1)
+      fs.renameSync(scene.path(back), scene.path('moved'))
+      const restore = [
+        'state',
+        'restore',
+        'backup',
+        '--key',
+        'key',
+        '--home',
+        back,
+        '--anchor',
+        scene.path('anchors'),
+        '--yes',
+      ]
+      await scene.ok(...restore)
+      fs.writeFileSync(scene.path('new.txt'), 'new\n')
+      await ends.refused('new.txt')
+      await ends.allow(back === 'alice' ? 'bob' : 'alice')
+      await ends.pair.receive('got.txt')
+      await ends.pair.sent('new.txt')
+      assert.equal((await ends.pair.stop()).code, 0)
+      assert.equal(ends.got().at(-1), 'new')
+      assert.equal(new Set(ends.got()).size, ends.got().length, 'a line came twice')
+      const [alice, bob] = [await ends.found('alice'), await ends.found('bob')]
+      assert.equal(alice.peer.lost.length, 1)
+      assert.deepEqual(
+        alice.peer.lost.map(({ first, last }: { first: number; last: number }) => [first, last]),
+        bob.peer.lost.map(({ first, last }: { first: number; last: number }) => [first, last]),
+      )
+    })
+
+  test('a backup from before the first meeting, with messages that waited: also those take a word', async t => {
+    const ends = await Ends.met()
+    t.after(() => ends.end())
+    const { scene } = ends
+    ends.write(2)
+    await ends.queue('in.txt')
+    await scene.ok('state', 'recovery-key', 'key')
+    await scene.ok('state', 'backup', 'backup', '--to', 'key.pub', '--home', 'alice')
+    fs.renameSync(scene.path('alice'), scene.path('moved'))
+    const where = ['--home', 'alice', '--anchor', scene.path('anchors')]
+    await scene.ok('state', 'restore', 'backup', '--key', 'key', ...where, '--yes')
+    await ends.refused()
+    assert.deepEqual((await ends.allow('bob')).lost, [{ way: 'received', first: 1, last: 2 }])
+    await ends.pair.receive('got.txt')
+    assertFails({ ...(await ends.pair.send('in.txt')), stdout: '' }, { exit: 3, code: 'mailbox/LOST' })
+    await ends.pair.sent('in.txt', '--again')
+    await ends.pair.stop()
+    assert.deepEqual(ends.got(), ends.lines(1, 2))
+  })
+})
