@@ -105,16 +105,27 @@ export async function openOwned(
  * @throws as {@link openOwnHome}
  */
 export async function openHomeToRead(given: Given): Promise<ReadableHome> {
+  // Whoever only reads a shared home takes it from nobody.
+  if ((await sharedAt(await homeNamed(given))) !== undefined) return readOnly(given)
   try {
-    // Whoever only reads a shared home takes it from nobody.
-    if ((await sharedAt(await homeNamed(given))) === undefined) return await openOwnHome(given)
-    throw new StateError('ELOCKED', 'it is read as it stands')
+    return await openOwnHome(given)
   } catch (error) {
     if (!canOnlyBeRead(error)) throw error
+    return readOnly(given)
+  }
+}
+
+/** A shared home that is taken over meanwhile is looked for again, where it is then. */
+async function readOnly(given: Given): Promise<ReadableHome> {
+  for (;;) {
     const { home, base } = await readableHome(given)
-    const reader = await readHome(realWorld(), home, base)
-    refuseHooksIn(reader.config.profile, process.env)
-    return reader
+    try {
+      const reader = await readHome(realWorld(), home, base)
+      refuseHooksIn(reader.config.profile, process.env)
+      return reader
+    } catch (error) {
+      if ((await homePlace(given)).home === home) throw error
+    }
   }
 }
 

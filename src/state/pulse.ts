@@ -35,13 +35,13 @@ export class Pulse {
     return pulse
   }
 
-  /** Nothing is written any more. `isLast`: whoever waits need not wait any longer. */
-  async stop({ isLast }: { readonly isLast: boolean }): Promise<void> {
+  /** Says that it ended: whoever waits need not wait any longer. */
+  async stop(): Promise<void> {
     if (this.#isOver) return
     this.#isOver = true
     this.#cancel()
     await this.#writing
-    if (isLast) await this.#write('ended').catch(() => {}) // it only takes longer then
+    await this.#write('ended').catch(() => {}) // it only takes longer then
     await this.#file.close().catch(() => {})
   }
 

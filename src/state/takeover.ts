@@ -166,8 +166,6 @@ export async function describeOwner(
 async function goOn(world: World, shared: string, claim: Claim, options: TakeOverOptions): Promise<Owned> {
   const { disk, clock } = world
   const term = termOf(shared, claim.term)
-  await disk.makeDirectory(term.path)
-  await disk.syncDirectory(parentOf(term.path))
   const why = async (error: unknown): Promise<unknown> => {
     // Its files may have been erased under it: what it says of them is not what happened.
     const held = await atKeeper(world, shared, options.keeper, keeper => keeper.owner()).catch(() => claim)
@@ -180,16 +178,20 @@ async function goOn(world: World, shared: string, claim: Claim, options: TakeOve
     const error = await opened.get(configPath, { fresh: true }).then(() => undefined, stateError)
     if (error instanceof StateError && error.code === 'ELOCKED') options.lost?.(error)
   }
-  const pulse = await Pulse.start(disk, clock, term, watch)
+  let pulse: Pulse | undefined
   let isWhole = false
   try {
+    await disk.makeDirectory(term.path)
+    await disk.syncDirectory(parentOf(term.path))
+    const begun = await Pulse.start(disk, clock, term, watch)
+    pulse = begun
     await copyInto(disk, shared, term)
     const judged = async (): Promise<void> => {
       await makeWhole(disk, term)
       isWhole = true
       await eraseLower(disk, shared, term)
     }
-    const ownership = { claim, judged, released: () => pulse.stop({ isLast: true }) }
+    const ownership = { claim, judged, released: () => begun.stop() }
     opened = await openHome(world, term.home, term.anchorBase, { ...options, ownership })
     // Whoever can write nothing any more is no owner for long: it ends, and so does its sign of life.
     void opened.failed.then(async error => {
@@ -198,7 +200,7 @@ async function goOn(world: World, shared: string, claim: Claim, options: TakeOve
     })
     return { store: opened, term, why }
   } catch (error) {
-    await pulse.stop({ isLast: true })
+    await pulse?.stop()
     if (!isWhole) await eraseTerm(disk, term).catch(() => {}) // what went wrong first counts
     throw await why(error)
   }

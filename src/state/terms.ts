@@ -125,10 +125,7 @@ export async function eraseLower(disk: Disk, shared: string, than: Term): Promis
   for (let left = copyTriesMax; left > 0; left--) {
     const lower = (await termsOf(disk, shared)).filter(({ number }) => number < than.number)
     if (lower.length === 0) return
-    for (const term of lower) {
-      await eraseAnchors(disk, term)
-      await untilGone(disk, term.path)
-    }
+    for (const term of lower) await eraseTerm(disk, term)
     await disk.syncDirectory(join(shared, termsName))
   }
 }
@@ -136,7 +133,12 @@ export async function eraseLower(disk: Disk, shared: string, than: Term): Promis
 /** What is left of a term that nobody goes on from. */
 export async function eraseTerm(disk: Disk, term: Term): Promise<void> {
   await eraseAnchors(disk, term)
-  await untilGone(disk, term.path)
+  try {
+    await removeAll(disk, term.path)
+  } catch (error) {
+    // Its owner may not know yet that it is none, and be making files there, or be erasing it itself.
+    if (!(error instanceof DiskError && (error.code === 'missing' || error.code === 'exists'))) throw error
+  }
 }
 
 async function copyTerm(disk: Disk, from: Term, to: Term): Promise<void> {
@@ -235,15 +237,6 @@ async function eraseAnchors(disk: Disk, term: Term): Promise<void> {
           await file.close()
         }
       })
-}
-
-/** Its owner may not know yet that it is none, and be making files there: it is tried a few times. */
-async function untilGone(disk: Disk, path: string): Promise<void> {
-  try {
-    await removeAll(disk, path)
-  } catch (error) {
-    if (!(error instanceof DiskError && (error.code === 'missing' || error.code === 'exists'))) throw error
-  }
 }
 
 async function namesIn(disk: Disk, path: string): Promise<readonly string[]> {
