@@ -68,7 +68,10 @@ type Found =
   | { readonly verdict: 'go on' }
   | { readonly verdict: 'no mark'; readonly error: unknown }
   | {
-      readonly verdict: Exclude<ReturnType<typeof judgeOpen>, 'go on'> | 'the store may have gone back'
+      readonly verdict:
+        | Exclude<ReturnType<typeof judgeOpen>, 'go on'>
+        | 'the store may have gone back'
+        | 'the peer has heard more'
       readonly state: LetterState
       readonly mark: Mark
     }
@@ -177,6 +180,7 @@ export class LetterKeeping {
     if (verdict !== 'go on') return { verdict, state, mark }
     if (this.#isDoubtful) return { verdict: 'the store may have gone back', state, mark }
     await this.#advance(state)
+    if (state.turnedBack !== undefined) return { verdict: 'the peer has heard more', state, mark }
     return { verdict }
   }
 

@@ -231,13 +231,18 @@ export class LetterSession {
       crashAt('letter/decrypting')
       const opened = this.#openTrial(state, trial)
       crashAt('letter/opened')
+      if (opened.body === undefined) {
+        await this.#kept.commit(opened.state, { made: trial.made })
+        throw turnedBack()
+      }
+      const { body } = opened
       await this.#kept.commit(opened.state, {
         opened: data,
-        changes: accept?.(opened.body) ?? [],
+        changes: accept?.(body) ?? [],
         made: trial.made,
       })
       crashAt('letter/committed')
-      return opened.body
+      return body
     })
   }
 
@@ -293,16 +298,16 @@ export class LetterSession {
       await this.#kept.end()
       throw found.error
     }
-    const isBack = found.verdict === 'the store went back' || found.verdict === 'the store may have gone back'
-    if (!isBack || this.#options.restored !== 'continue') {
+    const { state, mark } = found
+    if (!waysOn.has(found.verdict) || this.#options.restored !== 'continue') {
       await this.#kept.end()
       const message = `the letter session is not the newest: ${found.verdict}`
       throw new SessionError('session/ROLLBACK', message, { trusted: true })
     }
-    await this.#kept.goOn(
-      moveOn(found.state, promisedBy(found.mark.number)),
-      this.#options.by ?? 'the caller',
-    )
+    const promised = promisedBy(mark.number)
+    const send = Math.max(promised.send, state.turnedBack?.send ?? 0)
+    const receive = Math.max(promised.receive, state.turnedBack?.receive ?? 0)
+    await this.#kept.goOn(moveOn(state, { send, receive }), this.#options.by ?? 'the caller')
   }
 
   async #sign({ purpose, payload }: { readonly purpose: Purpose; readonly payload: Uint8Array }) {
@@ -328,6 +333,7 @@ export class LetterSession {
   #state(): LetterState {
     const { state } = this.#kept
     if (state === undefined) throw closed('there is no session: begin one')
+    if (state.turnedBack !== undefined) throw turnedBack()
     return state
   }
 
@@ -349,6 +355,17 @@ export class LetterSession {
     this.#turn = turn.catch(() => undefined)
     return turn
   }
+}
+
+/** What a caller may choose to go on from. */
+const waysOn: ReadonlySet<string> = new Set([
+  'the store went back',
+  'the store may have gone back',
+  'the peer has heard more',
+])
+
+function turnedBack(): ChannelError {
+  return refusal(70, 'the peer has opened letters that this end does not know of: it was turned back')
 }
 
 function closed(message: string): ChannelError {

@@ -66,6 +66,7 @@ function ends(): { a: LetterState; b: LetterState } {
       peerHeard: 0,
       sealed: 0,
       proof: undefined,
+      turnedBack: undefined,
     }
   }
   return { a: end('client'), b: end('server') }
@@ -268,7 +269,11 @@ suite('epochs', () => {
     const { a, b } = ends()
     const entered = enterEpoch({ ...b, receive: { ...b.receive, epoch: 3 } }, salt())
     const letter = write(entered.state, entered.pen, 'I heard epoch 3').bytes
-    assert.throws(() => read(a, letter), reason(70))
+    const { body, state } = read(a, letter)
+    assert.equal(body, undefined)
+    assert.deepEqual(state.turnedBack, { send: 3, receive: 1 })
+    const record = encodeSession({ state, confirmed: 0, amendments: 0 })
+    assert.deepEqual(decodeSession(record, suites).state.turnedBack, state.turnedBack)
   })
 })
 

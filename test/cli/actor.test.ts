@@ -140,7 +140,6 @@ suite('the actor', () => {
     }
     assert.deepEqual(withValues({ 'qsp.max_skip': 10 }).replies, [{ id: 1, ok: true, result: {} }])
     for (const [key, value] of [
-      ['dur.replay_entry_ttl_seconds', 3600],
       ['dur.rollback_epoch_persist', false],
       ['dur.what', 1],
     ] as const) {
@@ -150,7 +149,6 @@ suite('the actor', () => {
       assert.ok(stderr.includes(key), stderr)
     }
     assert.equal(actor([], ['--on-rollback', 'perhaps']).status, 2)
-    assert.equal(actor([], ['--name', '../x']).status, 2)
   })
 
   test('keeps marks where it is told to, one place for each name and session', () => {

@@ -35,8 +35,8 @@ const bugs: readonly Bug[] = [
     edits: [
       {
         file: letters,
-        from: 'await this.#kept.commit(opened.state, {',
-        to: 'void this.#kept.state; if (false) await this.#kept.commit(opened.state, {',
+        from: 'const { body } = opened',
+        to: 'const { body } = opened; if (body !== undefined) return body',
       },
     ],
     found: 'killedReader',
@@ -142,12 +142,17 @@ async function run(edits: readonly Edit[], names: readonly string[]): Promise<Re
   })
 }
 
+/** A thread for each is dear: the rest in the slow suite. */
+const quick: readonly DrillName[] = ['everythingPutBack', 'killedReader', 'bothPutBack']
+const isSlow = process.env.SLOW === '1'
+const shown = bugs.filter(({ found }) => isSlow || quick.includes(found))
+
 suite('planted', () => {
   test('nothing: every drill is green', async () => {
-    const found = await run([], Object.keys(drills))
+    const found = await run([], isSlow ? Object.keys(drills) : quick)
     for (const [name, error] of Object.entries(found)) assert.equal(error, null, name)
   })
-  for (const { broken, edits, found: name } of bugs)
+  for (const { broken, edits, found: name } of shown)
     test(`${broken}: ${name} finds it`, async () => {
       const found = await run(edits, [name])
       assert.equal(typeof found[name], 'string', 'the drill was green')

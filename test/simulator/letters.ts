@@ -173,6 +173,7 @@ export class LetterHistory {
   /** Of each reader that was put back: the epochs that it had entered, by session. */
   readonly #closed = new Map<string, number>()
   readonly #weather: Weather
+  readonly #toldBack = new Set<Name>()
   #bodies = 0
 
   private constructor(random: Random, weather: Weather, ends: { a: LetterEnd; b: LetterEnd }) {
@@ -230,14 +231,14 @@ export class LetterHistory {
     const body = await this.#orDeath(letter.to, () =>
       end.letters.open(letter.bytes).catch((error: unknown) => {
         if (!(error instanceof SessionError)) throw error
-        if (!this.#weather.lies)
-          assert.notEqual(error.code, 'session/ROLLBACK', 'nobody was turned back here')
+        if (error.code === 'session/ROLLBACK') this.#toldBack.add(letter.to)
         return null
       }),
     )
     if (body === undefined) return false
     if (body === null) {
       this.tally.refused++
+      if (this.#toldBack.delete(letter.to)) await this.#refused(letter.to)
       return false
     }
     this.tally.opened++
@@ -250,6 +251,14 @@ export class LetterHistory {
     }
     this.#accepted.add(letter.body)
     return true
+  }
+
+  /** Turned back, by the word of its peer: it is refused, and goes on by choice. */
+  async #refused(name: Name): Promise<void> {
+    assert.ok(this.#weather.lies, 'nobody was turned back with its marks')
+    await assert.rejects(this.#ends[name].letters.seal(utf8('no')), isRefusal, 'it seals on')
+    await assert.rejects(this.#ends[name].again(), isRefusal, 'it was opened as if nothing had been')
+    this.#ends[name] = await this.#ends[name].again({ restored: 'continue', by: 'x' })
   }
 
   /** It dies at a point of its next step, and is started again. */
@@ -275,6 +284,7 @@ export class LetterHistory {
     const snapshot = older[this.random.below(Math.max(1, older.length))]
     if (snapshot === undefined) return
     this.tally.restores++
+    if (withMarks) older.length = older.indexOf(snapshot) + 1 // what came after it never was
     const end = this.#ends[name]
     const isNewest = snapshot.contents.generation === end.store.contents.generation
     if (withMarks) {
@@ -347,7 +357,11 @@ export class LetterHistory {
       this.tally.deaths++
       await settled() // what was under way is done, or is not
       const before = this.#ends[name]
-      this.#ends[name] = await before.again()
+      this.#ends[name] = await before.again().catch((error: unknown) => {
+        // It may have died while it was being told that it was turned back.
+        if (!this.#weather.lies || !isRefusal(error)) throw error
+        return before.again({ restored: 'continue', by: 'x' })
+      })
       return undefined
     }
   }

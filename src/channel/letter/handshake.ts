@@ -226,6 +226,7 @@ function established(
     peerHeard: 0,
     sealed: 0,
     proof: proofDigest(proof),
+    turnedBack: undefined,
   }
 }
 

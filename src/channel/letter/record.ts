@@ -15,7 +15,7 @@ import { channelLimits } from '../limits.ts'
 import { saltBytes } from './frames.ts'
 import type { ClientHello, ServerHello } from './handshake.ts'
 import { letterLimits } from './limits.ts'
-import type { LetterState, Opening } from './session.ts'
+import type { LetterState, Opening, Promised } from './session.ts'
 import { decodeOpened, encodeOpened } from './window.ts'
 
 /**
@@ -33,7 +33,7 @@ export type Kept = {
 const format = 1
 
 export function encodeSession({ state, confirmed, amendments }: Kept): Uint8Array {
-  const { suite, role, id, sessionId, markKey, send, receive, peerHeard, sealed, proof } = state
+  const { suite, role, id, sessionId, markKey, send, receive, peerHeard, sealed, proof, turnedBack } = state
   return encodeCbor({
     format,
     amendments,
@@ -53,6 +53,7 @@ export function encodeSession({ state, confirmed, amendments }: Kept): Uint8Arra
     send: { ahead: send.ahead.bytes, epoch: send.epoch },
     session: sessionId,
     suite: suite.id,
+    turnedBack: turnedBack ?? null,
   })
 }
 
@@ -69,7 +70,7 @@ export function decodeSession(bytes: Uint8Array, suites: readonly Suite[]): Kept
     'sealed',
     'send',
   ]
-  const map = decodeCborMap(bytes, ['format', ...names, 'session', 'suite'])
+  const map = decodeCborMap(bytes, ['format', ...names, 'session', 'suite', 'turnedBack'])
   const { role } = map
   if (map.format !== format || (role !== 'client' && role !== 'server'))
     throw new BytesError('a letter session of an unknown format')
@@ -94,8 +95,16 @@ export function decodeSession(bytes: Uint8Array, suites: readonly Suite[]): Kept
     peerHeard: asCount(map.peerHeard, letterLimits.epochMax),
     sealed: asCount(map.sealed),
     proof: map.proof === null ? undefined : asBytes(map.proof, 32),
+    turnedBack: decodePromised(map.turnedBack),
   }
   return { state, confirmed: asCount(map.confirmed), amendments: asCount(map.amendments) }
+}
+
+function decodePromised(value: CborMap[string] | undefined): Promised | undefined {
+  if (value === null) return undefined
+  const map = asMap(value, ['receive', 'send'])
+  // What a peer claims: it is bounded where it is used.
+  return { send: asCount(map.send), receive: asCount(map.receive, letterLimits.epochMax) }
 }
 
 /** A handshake that waits for the other end, and how many amendments the store had when it was written. */

@@ -35,6 +35,8 @@ export type LetterState = {
   readonly sealed: number
   /** SHA-256 of the proof that rides in front: taken from the client by a server, sent by a client until it is answered. */
   readonly proof: Uint8Array | undefined
+  /** How far this end must have been, by the word of its peer, before it was turned back: nothing goes on from here. */
+  readonly turnedBack: Promised | undefined
 }
 
 /** The highest epoch entered, and the root of the one after it. */
@@ -123,7 +125,8 @@ export function seal(
 
 const used = new WeakSet<Pen>()
 
-export type Opened = { readonly state: LetterState; readonly body: Uint8Array }
+/** Without a body the letter is not opened, and says that this end was turned back: the state keeps that. */
+export type Opened = { readonly state: LetterState; readonly body: Uint8Array | undefined }
 
 /** A letter that may still be opened, and the key to try: nothing of it is authentic yet. */
 export type Trial = {
@@ -172,7 +175,7 @@ export function tryLetter(state: LetterState, data: Sealed, bounds: LetterBounds
 
 /**
  * Opens it. What comes out is for the caller only once the state is committed.
- * @throws ChannelError 13, 20, 70 (the peer has heard more of us than we know of: we were turned back)
+ * @throws ChannelError 13, 15, 20
  */
 export function openTrial(state: LetterState, trial: Trial, bounds: LetterBounds): Opened {
   const { kdf, aead } = state.suite
@@ -185,11 +188,10 @@ export function openTrial(state: LetterState, trial: Trial, bounds: LetterBounds
   const heard = reader.u32()
   const body = Uint8Array.from(reader.rest())
   if (body.length > bounds.bodyBytesMax) throw refusal(15, 'a letter that is too large')
-  if (heard > state.send.epoch)
-    throw refusal(
-      70,
-      `the peer has opened letters of epoch ${heard} of ours, and we have entered ${state.send.epoch}`,
-    )
+  if (heard > state.send.epoch) {
+    const receive = Math.max(state.receive.epoch, data.epoch)
+    return { body: undefined, state: { ...state, turnedBack: { send: heard, receive } } }
+  }
   const window = after(opening.window, data.seq, bounds.lateMax)
   const next: Opening = {
     epoch: opening.epoch,
@@ -225,6 +227,7 @@ export function moveOn(state: LetterState, promised: Promised): LetterState {
     ...state,
     send: on(state.send, promised.send),
     receive: { ...on(state.receive, promised.receive), current: undefined, previous: undefined },
+    turnedBack: undefined,
   }
 }
 
