@@ -58,7 +58,7 @@ export const stated: Run = async given => {
     },
   )
   if (opened === undefined) return stopped
-  const { store, term } = opened
+  const { store, term, why } = opened
   const ending: (() => Promise<void>)[] = [() => store.close(), ...sinks.map(sink => () => sink.close())]
   try {
     const subjects = new Subjects(given, store, log, socketsNamed(given))
@@ -93,8 +93,8 @@ export const stated: Run = async given => {
     if (given.json) await answerJson({ type: 'ready', subjects: Object.fromEntries(places) })
     else await answer(readyLine)
     await notifyReady()
-    const failed = Promise.race([store.failed, lost]).then(error => {
-      throw error // whoever starts it again finds what was acknowledged, or says why not
+    const failed = Promise.race([store.failed, lost]).then(async error => {
+      throw await why(error) // whoever starts it again finds what was acknowledged, or says why not
     })
     return await Promise.race([stopped, failed])
   } finally {

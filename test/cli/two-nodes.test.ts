@@ -9,6 +9,8 @@ import { missingPostgres } from '../keeper/postgres-server.ts'
 import { etcdIn, Nodes, postgresIn, type Server } from './nodes.ts'
 import { assertFails, Scene } from './support.ts'
 
+const listening = ['--listen', '127.0.0.1:0', '--from', 'alice', '--out', 'lines']
+
 async function begin(nodes: Nodes): Promise<void> {
   const [a, b] = nodes.nodes
   await nodes.start(a)
@@ -56,7 +58,7 @@ async function everyLineOnce(nodes: Nodes): Promise<void> {
 }
 
 const missing = missingEtcd()
-suite('two nodes on etcd', { timeout: 60_000, skip: missing !== undefined && `NOT RUN: ${missing}` }, () => {
+suite('two nodes on etcd', { timeout: 120_000, skip: missing !== undefined && `NOT RUN: ${missing}` }, () => {
   const scene = new Scene()
   let server: Server
   before(async () => {
@@ -77,6 +79,26 @@ suite('two nodes on etcd', { timeout: 60_000, skip: missing !== undefined && `NO
     const state = await scene.run(['state', 'put', '/state/a', '-', '--home', 'shared'], { input: 'x' })
     assert.equal(state.code, 0, state.stderr)
     assert.equal((await scene.run(['state', 'get', '/state/a', '--home', 'shared'])).stdout, 'x')
+  })
+
+  test('pawl stated stands by, serves when its turn comes, and ends in order while it waits', async () => {
+    const start = () => scene.start(['stated', '--home', 'shared', '--standby', '--silence', '1'])
+    const first = start()
+    await first.line(/statefsd: write hardening on/)
+    const [second, third] = [start(), start()]
+    await Promise.all([second.line(/standing by:/), third.line(/standing by:/)])
+    assert.equal((await third.kill('SIGTERM')).code, 0)
+    assertFails(await scene.run(['receive', ...listening, '--home', 'shared']), {
+      exit: 11,
+      code: 'state/ELOCKED',
+      hint: /--standby/,
+    })
+    const put = await scene.run(['state', 'put', '/state/b', '-', '--home', 'shared'], { input: 'y' })
+    assert.equal(put.code, 0, put.stderr)
+    assert.equal((await first.kill('SIGTERM')).code, 0)
+    await second.line(/statefsd: write hardening on/)
+    assert.equal((await scene.run(['state', 'get', '/state/b', '--home', 'shared'])).stdout, 'y')
+    assert.equal((await second.kill('SIGTERM')).code, 0)
   })
 
   test('what a shared home is not: without a keeper that knows owners, with a path for its file', async () => {
@@ -108,7 +130,7 @@ suite('two nodes on etcd', { timeout: 60_000, skip: missing !== undefined && `NO
 
 const without = missingPostgres()
 suite('two nodes on postgres', {
-  timeout: 60_000,
+  timeout: 120_000,
   skip: without !== undefined && `NOT RUN: ${without}`,
 }, () => {
   const scene = new Scene()
