@@ -8,7 +8,7 @@ import assert from 'node:assert/strict'
 export class Line {
   readonly name: string
   /** Lines of both ends that belong together: nothing lies between them but what they said to each other. */
-  readonly world: number
+  world: number
   /** Worlds that it has made a session with. */
   readonly met: Set<number>
   out: string[]

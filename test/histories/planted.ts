@@ -49,6 +49,7 @@ export const bugs: readonly Bug[] = [
     ],
     seed: 14,
     found: 'the home alone was put back, and it opened',
+    isSlow: true,
   },
   {
     broken: 'the keeper is not held against what it has confirmed',
@@ -76,6 +77,7 @@ export const bugs: readonly Bug[] = [
     ],
     seed: 9,
     found: 'is an older copy',
+    isSlow: true,
   },
   {
     broken: 'the mark is advanced by two',
@@ -159,6 +161,207 @@ export const bugs: readonly Bug[] = [
     ],
     seed: 52,
     found: 'the position differ',
+    isSlow: true,
+  },
+  {
+    broken: 'the promise lies in what is put back: marks of sessions go where the home is',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/keeper/session-marks.ts',
+        from: 'this.#directory = directory',
+        to: "this.#directory = directory && '/disk'",
+      },
+    ],
+    seed: 1,
+    found: 'had promised',
+  },
+  {
+    broken: 'the salt of a run is not fresh',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letters.ts',
+        from: 'this.#endpoint.entropy.bytes(saltBytes))',
+        to: 'new Uint8Array(saltBytes))',
+      },
+    ],
+    seed: 37,
+    found: '(key, nonce) was used twice',
+  },
+  {
+    broken: 'after a restore the floor is not raised',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/channel/letter/session.ts',
+        from: 'receive: { ...on(state.receive, promised.receive), current: undefined, previous: undefined },',
+        to: 'receive: state.receive,',
+      },
+    ],
+    seed: 8,
+    found: 'by the rules: refused',
+  },
+  {
+    broken: 'the windows stay open below what was promised',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/channel/letter/session.ts',
+        from: 'receive: { ...on(state.receive, promised.receive), current: undefined, previous: undefined },',
+        to: 'receive: { ...state.receive, ...on(state.receive, promised.receive) },',
+      },
+    ],
+    seed: 8,
+    found: 'by the rules: refused',
+    isSlow: true,
+  },
+  {
+    broken: 'the secret of the epoch before is dropped when the next one begins',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/channel/letter/session.ts',
+        from: 'const previous = skipped === undefined ? receive.current : unheard(data.epoch - 1, skipped)',
+        to: 'const previous = skipped === undefined ? undefined : unheard(data.epoch - 1, skipped)',
+      },
+    ],
+    seed: 2,
+    found: 'by the rules: opens',
+    isSlow: true,
+  },
+  {
+    broken: 'the mark is advanced twice',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letter-keeping.ts',
+        from: 'await mark.advance(held, next)',
+        to: 'await mark.advance(held, next); await mark.advance(next, { ...next, number: next.number + 1 })',
+      },
+    ],
+    seed: 3,
+    found: 'is not the newest',
+    isSlow: true,
+  },
+  {
+    broken: 'the mark is not advanced',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letter-keeping.ts',
+        from: 'if (sameMark(held, next)) return',
+        to: 'if (sameMark(held, next) || next.number > 0) return',
+      },
+    ],
+    seed: 1,
+    found: 'had promised',
+    isSlow: true,
+  },
+  {
+    broken: 'the mark is advanced before the record is durable',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letter-keeping.ts',
+        from: 'await committing\n',
+        to: 'await this.#advance(next); await committing\n',
+      },
+    ],
+    seed: 110,
+    found: 'is not the newest',
+    isSlow: true,
+  },
+  {
+    broken: 'the text is given away before the commit',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letters.ts',
+        from: 'await this.#kept.commit(opened.state, {',
+        to: 'void this.#kept.state; if (false) await this.#kept.commit(opened.state, {',
+      },
+    ],
+    seed: 1,
+    found: 'twice',
+    isSlow: true,
+  },
+  {
+    broken: 'what was opened is not marked in the window',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/channel/letter/window.ts',
+        from: 'let opened = window.opened | (1n << BigInt(seq - base))',
+        to: 'let opened = window.opened',
+      },
+    ],
+    seed: 1,
+    found: 'twice',
+    isSlow: true,
+  },
+  {
+    broken: 'a start of the writer enters no epoch',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/channel/letter/session.ts',
+        from: 'const epoch = state.send.epoch + 1\n',
+        to: 'const epoch = Math.max(1, state.send.epoch)\n',
+      },
+    ],
+    seed: 1,
+    found: 'the mark file holds',
+    isSlow: true,
+  },
+  {
+    broken: 'what the peer has heard is not held against what was sealed',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/channel/letter/session.ts',
+        from: 'if (heard > state.send.epoch)',
+        to: 'if (heard > letterLimits.epochMax)',
+      },
+    ],
+    seed: 114,
+    found: 'by the rules: turned back',
+    isSlow: true,
+  },
+  {
+    broken: 'a full replay set makes room',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/replay-set.ts',
+        from: 'if (left >= this.#bounds.entriesMax)',
+        to: 'if (left >= this.#bounds.entriesMax * 10)',
+      },
+    ],
+    seed: 43,
+    found: 'by the rules: full',
+    isSlow: true,
+  },
+  {
+    broken: 'an amendment of the store does not put its sessions in doubt',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letter-keeping.ts',
+        from: 'if (this.#isDoubtful) return',
+        to: 'if (false) return',
+      },
+    ],
+    seed: 3,
+    found: 'not refused as it is',
+    isSlow: true,
+  },
+  {
+    broken: 'an end follows as far as it is asked to',
+    mode: 'letter',
+    edits: [{ file: 'src/channel/letter/session.ts', from: 'if (ahead > bounds.followMax ||', to: 'if (' }],
+    seed: 50,
+    found: 'by the rules: refused',
     isSlow: true,
   },
 ]

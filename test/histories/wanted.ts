@@ -7,7 +7,7 @@ export function wanted(mode: Mode, count: number): { mode: Mode; from: number; c
   return { mode, from: 1, count: more === undefined ? count : Number(more) }
 }
 
-export const modes: readonly Mode[] = ['stream']
+export const modes: readonly Mode[] = ['stream', 'letter']
 
 /** What any run of some length has seen: else it says nothing. */
 export const seenIn: Readonly<Record<Mode, readonly string[]>> = {
@@ -24,6 +24,21 @@ export const seenIn: Readonly<Record<Mode, readonly string[]>> = {
     'sessions refused',
     'duel',
     'replay',
+    'sealings',
+  ],
+  letter: [
+    'ends without a handshake',
+    'letters opened',
+    'refused, channel/REPLAY',
+    'power cuts',
+    'processes killed',
+    'restores, home',
+    'restores, anchor',
+    'restores, all',
+    'restores, both ends',
+    'homes refused',
+    'recoveries',
+    'clone',
     'sealings',
   ],
 }
