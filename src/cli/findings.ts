@@ -1,4 +1,5 @@
 import { keeperKinds } from '../mark/mark.ts'
+import { describeRestores } from '../mark/restores.ts'
 import { realClock } from '../node/clock.ts'
 import { realDisk } from '../node/disk.ts'
 import { openEntropy } from '../node/entropy.ts'
@@ -88,6 +89,7 @@ async function* openedFindings(
     ? warning('mark', `none is kept; the journal has ${count(number)} groups`)
     : ok('mark', `${count(number)}, and the journal agrees`)
   yield (keeper === 'none' ? warning : ok)('keeper', describeKeeper(home.config))
+  yield ok('put back', describeRestores(keeper))
   if (keeper !== 'none' && home.openedAs === 'maybe older')
     yield warning(
       'opened',

@@ -75,7 +75,10 @@ export class TpmKeeper implements OutsideKeeper {
         const kept = await this.#openToReplace(mayReplace)
         const { mark: held } = kept.held
         if (sameMark(held, mark)) return
-        if (mayReplace(held)) return this.#pin(kept, mark, true)
+        if (mayReplace(held)) {
+          await this.#pin(kept, mark, true)
+          return kept.file.write(kept.held) // the other slot may be of a later pin than the counter shows now
+        }
         throw new MarkError('EROLLBACK', `${this.#name} pins ${describeMark(held)} of this store already`)
       }
       const index = await this.#counter.define()

@@ -208,6 +208,8 @@ export class Outbox implements Sent {
     for (const { length } of messages)
       if (length > limits.messageBytesMax)
         throw new MailboxError('TOO_BIG', `a message is at most ${limits.messageBytesMax} bytes`)
+    if (this.#sending.next + messages.length > Number.MAX_SAFE_INTEGER)
+      throw new MailboxError('TOO_BIG', 'no more messages can be numbered for this peer')
     await this.#deleteUnfinished()
     const changes: Change[] = []
     const queued: Retained[] = []

@@ -1,4 +1,5 @@
 import { equal, hex } from '../bytes/bytes.ts'
+import type { KeeperKind } from './restores.ts'
 
 /** How far a domain has gone: `number` steps, and a hash that commits to every one of them. */
 export type Mark = {
@@ -21,20 +22,7 @@ export interface Keeper {
   advance(expected: Mark, next: Mark): Promise<void>
 }
 
-/**
- * What each keeper would catch if the named thing alone were put back to an older copy (S4). `machine` is home, anchor
- * and the memory of whoever runs; `keeper` is what the keeper itself holds.
- */
-export const keeperKinds = {
-  file: { home: true, homeAndAnchor: false, machine: false, keeper: true },
-  none: { home: false, homeAndAnchor: false, machine: false, keeper: false },
-  etcd: { home: true, homeAndAnchor: true, machine: true, keeper: true },
-  postgres: { home: true, homeAndAnchor: true, machine: true, keeper: true },
-  tpm: { home: true, homeAndAnchor: true, machine: false, keeper: true },
-  witness: { home: true, homeAndAnchor: true, machine: true, keeper: true },
-} as const
-
-export type KeeperKind = keyof typeof keeperKinds
+export { type KeeperKind, keeperKinds } from './restores.ts'
 
 export class MarkError extends Error {
   override readonly name = 'MarkError'

@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { after, suite, test } from 'node:test'
+import { describeRestores } from '../../src/mark/restores.ts'
 import { assertFails, Scene } from './support.ts'
 
 suite('init', { timeout: 60_000 }, () => {
@@ -308,6 +309,7 @@ suite('a home', { timeout: 60_000 }, () => {
       'ok    profile      dev',
       'ok    mark         N',
       'ok    keeper       file: refuses an older home put back; home and anchor put back together only the next peer notices',
+      `ok    put back     ${describeRestores('file')}`,
       'warn  devices      home and anchor are on one device: a snapshot of it brings back both together',
       'warn  custody      the raw store key file in the anchor: whoever has home and anchor can open everything',
       'ok    slots        N',

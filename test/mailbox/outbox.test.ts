@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { equal } from '../../src/bytes/bytes.ts'
+import { base64url, equal } from '../../src/bytes/bytes.ts'
+import { encodeCbor } from '../../src/bytes/cbor.ts'
 import { MailboxError } from '../../src/mailbox/error.ts'
 import { limits } from '../../src/mailbox/limits.ts'
 import { after, firstPosition, samePosition } from '../../src/mailbox/position.ts'
@@ -109,6 +110,21 @@ suite('the outbox', () => {
       outbox.acknowledge(outbox.sending)
       outbox.acknowledge(wrong) // an old one says nothing new
       assert.equal(outbox.acknowledged.next, 3)
+    })
+  })
+
+  test('the last number there is is given, and nothing is queued behind it', async () => {
+    await withStore(await freshHome(), async store => {
+      const [next, head] = [Number.MAX_SAFE_INTEGER - 1, new Uint8Array(32).fill(3)]
+      const position = { next, head, ackNext: next, ackHead: head, keptNext: next, keptHead: head }
+      const path = `/pawl/mailbox/${base64url(peer)}/out`
+      await store.commit([{ put: path, payload: encodeCbor({ format: 1, ...position }) }])
+      const outbox = await openOutbox(store)
+      const ended = (error: unknown) => error instanceof MailboxError && error.code === 'TOO_BIG'
+      await assert.rejects(outbox.put([bytesOf('one'), bytesOf('two')]), ended)
+      await outbox.put([bytesOf('one')])
+      await assert.rejects(outbox.put([bytesOf('two')]), ended)
+      assert.equal((await openOutbox(store)).sending.next, Number.MAX_SAFE_INTEGER)
     })
   })
 
