@@ -1,3 +1,4 @@
+import { base64url } from '../bytes/bytes.ts'
 import {
   type ClientHello,
   decodeClientHello,
@@ -18,46 +19,15 @@ import { ChannelError } from '../channel/reasons.ts'
 import type { Role } from '../channel/state.ts'
 import { Secret } from '../crypto/secret.ts'
 import { suites } from '../crypto/suite.ts'
-import type { Clock } from '../host/clock.ts'
-import type { Entropy } from '../host/entropy.ts'
-import type { SessionMark, SessionMarks } from '../keeper/session-marks.ts'
+import type { SessionMark } from '../keeper/session-marks.ts'
 import { judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
 import { amendmentPrefix, amendments } from '../state/amendments.ts'
 import type { Change } from '../state/change.ts'
 import { StateError, stateError } from '../state/error.ts'
-import type { Parameters } from '../state/parameters.ts'
-import type { Store } from '../state/store.ts'
 import { letterAmendmentPrefix, signLetterAmendment } from './letter-amendment.ts'
+import type { LetterEndpoint, LetterStore } from './letter-endpoint.ts'
 import { type Paths, pathsOf } from './letter-paths.ts'
-import type { OwnIdentity } from './own-identity.ts'
 import { type Addition, letterDigest, ReplaySet } from './replay-set.ts'
-
-/** What letters are kept in. */
-export type LetterStore = Pick<
-  Store,
-  'commit' | 'getSecret' | 'has' | 'list' | 'makeScope' | 'shred' | 'openedAs'
-> & {
-  get(path: string): Promise<{ readonly payload: Uint8Array }>
-  readonly sessionMarks: Pick<SessionMarks, 'begin' | 'open' | 'remove'>
-}
-
-/** What letters need of a home. `crashAt` is a test hook: it is told of every point at which a crash is tried (S11). */
-export type LetterEndpoint = {
-  readonly store: LetterStore
-  readonly own: OwnIdentity
-  readonly clock: Clock
-  readonly entropy: Entropy
-  readonly crashAt?: ((point: LetterPoint) => void) | undefined
-  readonly parameters: Parameters
-}
-
-export type LetterPoint =
-  | 'letter/parsed'
-  | 'letter/decrypting'
-  | 'letter/opened'
-  | 'letter/committing'
-  | 'letter/marking'
-  | 'letter/committed'
 
 /** A handshake that waits for the other end. */
 export type Hello =
@@ -83,6 +53,8 @@ type Also = {
   readonly changes?: readonly Change[]
   /** Secrets that were made on the way. */
   readonly made?: readonly Secret[]
+  /** Secrets of no use if it fails. */
+  readonly orElse?: readonly Secret[]
 }
 
 /** Where one letter session lies, and how far it has come: its record, its mark, and the one order of both. */
@@ -185,7 +157,10 @@ export class LetterKeeping {
   }
 
   /** State durable, then mark advanced, then this object changes; only then is anything given away. */
-  async commit(next: LetterState, { opened, changes = [], made = [] }: Also = {}): Promise<void> {
+  async commit(
+    next: LetterState,
+    { opened, changes = [], made = [], orElse = [] }: Also = {},
+  ): Promise<void> {
     this.#refuseIfFailed()
     const before = this.#state
     const { crashAt } = this.#endpoint
@@ -206,7 +181,7 @@ export class LetterKeeping {
       crashAt?.('letter/committing')
       await committing
     } catch (error) {
-      wipe(unlike(secretsIn(next), before, made))
+      wipe(unlike(secretsIn(next), before, [...made, ...orElse]))
       const isUndone =
         error instanceof ChannelError || (error instanceof StateError && error.outcome === 'not applied')
       if (!isUndone) this.#failed = error
@@ -235,8 +210,9 @@ export class LetterKeeping {
       { abandoned: held, adopted, reason: 'recovery', by, at: clock.now() },
       own,
     )
-    const number = store.list(letterAmendmentPrefix).length + 1
-    await this.commit(moved, { changes: [{ put: `${letterAmendmentPrefix}${number}`, payload }] })
+    const place = `${letterAmendmentPrefix}${base64url(state.id)}/`
+    const put = `${place}${store.list(place).length + 1}`
+    await this.commit(moved, { changes: [{ put, payload }] })
     this.#isDoubtful = false
   }
 

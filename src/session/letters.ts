@@ -30,8 +30,9 @@ import type { Change } from '../state/change.ts'
 import { parametersIn } from '../state/parameters.ts'
 import type { Store } from '../state/store.ts'
 import { SessionError, sessionCode } from './error.ts'
-import { type LetterEndpoint, LetterKeeping, wipe } from './letter-keeping.ts'
-import { judgeIdentity, type Peer, rememberIdentity } from './peers.ts'
+import type { LetterEndpoint } from './letter-endpoint.ts'
+import { LetterKeeping, wipe } from './letter-keeping.ts'
+import { isPinned, judgeIdentity, type Peer, rememberIdentity } from './peers.ts'
 
 /** Who is at the other end. */
 export type LetterParty = {
@@ -40,6 +41,8 @@ export type LetterParty = {
   /** Whom a hello is made out to, and as whom it is taken here. */
   readonly calls: Uint8Array
   readonly calledAs: Uint8Array
+  /** Whether it is still a peer of ours. */
+  isKnown(): Promise<boolean>
   /** Judges who has shown itself, and remembers what is new of it. */
   meet(identity: Identity): Promise<'known' | 'older' | 'another'>
 }
@@ -73,6 +76,7 @@ export async function openLetters(
     key: base64url(peer.id),
     calls: peer.id,
     calledAs: own.identity.id,
+    isKnown: () => isPinned(store, peer),
     async meet(identity) {
       const shown = judgeIdentity(known, identity)
       if (shown === 'newer') known = await rememberIdentity(store, known, identity)
@@ -153,7 +157,7 @@ export class LetterSession {
 
   /** The client's first flight. A session that stands goes on until {@link finish}. */
   begin(): Promise<Uint8Array> {
-    return this.#inTurn(async () => {
+    return this.#withPeer(async () => {
       this.#require('client')
       const { waiting, flight } = beginLetters({ ...this.#endpoint, suites }, this.#party.calls)
       await this.#kept.await({ role: 'client', waiting })
@@ -163,7 +167,7 @@ export class LetterSession {
 
   /** The server's answer to it. A session that stands goes on until a letter comes in the new one. */
   answer(hello: Uint8Array): Promise<Uint8Array> {
-    return this.#inTurn(async () => {
+    return this.#withPeer(async () => {
       this.#require('server')
       const { identity } = this.#endpoint.own
       const signing = answerHello({ ...this.#endpoint, suites }, { ...this.#party, identity }, hello)
@@ -175,7 +179,7 @@ export class LetterSession {
 
   /** The client's session stands from here on; the one before it is destroyed. */
   finish(answer: Uint8Array): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#withPeer(async () => {
       this.#require('client')
       const { hello } = this.#kept
       if (hello?.role !== 'client') throw closed('no session was begun here')
@@ -194,7 +198,7 @@ export class LetterSession {
    * @throws SessionError `channel/CLOSED` (no session), `channel/TOO_LARGE`, `channel/EXHAUSTED`
    */
   seal(body: Uint8Array): Promise<Uint8Array> {
-    return this.#inTurn(async () => {
+    return this.#withPeer(async () => {
       const state = this.#state()
       const { bodyBytesMax } = this.#bounds
       if (body.length > bodyBytesMax)
@@ -207,7 +211,7 @@ export class LetterSession {
       const sealed = seal(at.state, at.pen, body)
       pen?.chain[Symbol.dispose]()
       if (fresh) at.pen.chain[Symbol.dispose]()
-      await this.#kept.commit(sealed.state)
+      await this.#kept.commit(sealed.state, { orElse: [sealed.pen.chain] })
       this.#pen = sealed.pen
       return this.#kept.withProof(sealed.bytes)
     })
@@ -220,7 +224,7 @@ export class LetterSession {
    * `session/ROLLBACK`; nothing has changed then
    */
   open(letter: Uint8Array, accept?: (body: Uint8Array) => readonly Change[]): Promise<Uint8Array> {
-    return this.#inTurn(async () => {
+    return this.#withPeer(async () => {
       const crashAt = this.#endpoint.crashAt ?? (() => undefined)
       const { proof, data } = parseLetter(letter)
       crashAt('letter/parsed')
@@ -344,6 +348,13 @@ export class LetterSession {
   #drop(): void {
     this.#pen?.chain[Symbol.dispose]()
     this.#pen = undefined
+  }
+
+  #withPeer<T>(step: () => Promise<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      if (!(await this.#party.isKnown())) throw refusal(51, 'this identity is no peer of ours any more')
+      return step()
+    })
   }
 
   #inTurn<T>(step: () => Promise<T>): Promise<T> {

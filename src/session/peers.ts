@@ -32,6 +32,12 @@ export async function findPeer(records: Records, name: string): Promise<Peer> {
   throw new StateError('ENOENT', `no peer ${name}; add it with: pawl peer add ${name} IDENTITY`)
 }
 
+/** Whether the name is still pinned to that identity. */
+export async function isPinned(records: Pick<Store, 'has' | 'get'>, { name, id }: Peer): Promise<boolean> {
+  const path = peerPrefix + name
+  return records.has(path) && equal(decodePeer((await records.get(path)).payload).id, id)
+}
+
 /** @throws StateError EINVAL on a bad or taken name, or an identity that is another peer's or our own */
 export async function addPeer(store: Store, ownId: Uint8Array, name: string, id: Uint8Array): Promise<void> {
   if (!namePattern.test(name))

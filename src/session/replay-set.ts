@@ -4,7 +4,7 @@ import { refusal } from '../channel/reasons.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Change } from '../state/change.ts'
-import type { LetterStore } from './letter-keeping.ts'
+import type { LetterStore } from './letter-endpoint.ts'
 
 /** docs/spec/letter.md, "The replay set": digests of what was opened, in chunks, oldest first. */
 const chunkEntries = 64

@@ -145,13 +145,15 @@ suite('letters', () => {
 
   test('a receiver follows 64 epochs, and refuses the 65th', async () => {
     for (const lost of [letterLimits.followMax - 1, letterLimits.followMax]) {
-      let a = await start(restA, 'client')
+      const a = await start(restA, 'client')
       const b = await start(restB, 'server')
+      let { letters } = a
       for (let i = 0; i < lost; i++) {
-        await a.letters.seal(utf8('lost'))
-        a = await start(a.kill(), 'client')
+        await letters.seal(utf8('lost'))
+        await letters.end()
+        letters = await session.openLetters(a.running.endpoint, a.running.peer, 'client')
       }
-      const letter = await a.letters.seal(utf8('far on'))
+      const letter = await letters.seal(utf8('far on'))
       if (lost < letterLimits.followMax) assert.deepEqual(await b.letters.open(letter), utf8('far on'))
       else await isRefused(b.letters.open(letter), 'channel/REPLAY')
       a.kill()
@@ -172,6 +174,25 @@ suite('letters', () => {
     await isRefused(a.letters.finish(other), 'channel/TAMPERED')
     await assert.rejects(a.letters.answer(hello), TypeError)
     await isRefused(a.letters.open(new Uint8Array(0)), 'channel/PROTOCOL')
+    a.kill()
+    b.kill()
+  })
+
+  test('a peer that is removed is refused from then on, under whatever name it comes back', async () => {
+    const a = await start(restA, 'client')
+    const b = await start(restB, 'server')
+    const { store, own } = b.running.endpoint
+    const letter = await a.letters.seal(utf8('x'))
+    await removePeer(store, 'peer')
+    await isRefused(b.letters.open(letter), 'channel/UNKNOWN_IDENTITY')
+    await isRefused(b.letters.seal(utf8('y')), 'channel/UNKNOWN_IDENTITY')
+    await addPeer(store, own.identity.id, 'peer', new Uint8Array(32).fill(5))
+    await isRefused(b.letters.open(letter), 'channel/UNKNOWN_IDENTITY')
+    await removePeer(store, 'peer')
+    await addPeer(store, own.identity.id, 'another', siteA.id)
+    await b.letters.end()
+    const again = await session.openLetters(b.running.endpoint, await findPeer(store, 'another'), 'server')
+    assert.deepEqual(await again.open(letter), utf8('x'))
     a.kill()
     b.kill()
   })

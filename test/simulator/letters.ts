@@ -11,7 +11,7 @@ import { recordSealings } from '../../src/crypto/aead.ts'
 import { type SessionMark, sessionMarkPrefix } from '../../src/keeper/session-marks.ts'
 import type { Mark } from '../../src/mark/mark.ts'
 import { SessionError } from '../../src/session/error.ts'
-import type { LetterPoint } from '../../src/session/letter-keeping.ts'
+import type { LetterPoint } from '../../src/session/letter-endpoint.ts'
 import { type LetterOptions, type LetterParty, LetterSession } from '../../src/session/letters.ts'
 import { newIdentity } from '../../src/signature/identity.ts'
 import { StateError } from '../../src/state/error.ts'
@@ -129,7 +129,13 @@ function openAt(
   crashAt: (point: LetterPoint) => void,
 ): Promise<LetterSession> {
   const anyone = new Uint8Array(32)
-  const party: LetterParty = { key: 'peer', calls: anyone, calledAs: anyone, meet: async () => 'known' }
+  const party: LetterParty = {
+    key: 'peer',
+    calls: anyone,
+    calledAs: anyone,
+    isKnown: async () => true,
+    meet: async () => 'known',
+  }
   const entropy = { bytes: (length: number) => random.bytes(length) }
   return LetterSession.open(
     { store, own: owns[name], clock, entropy, parameters, crashAt },

@@ -19,7 +19,15 @@ import {
 import { parseFlight } from '../message.ts'
 import { checkSignature, encodeIdentity, encodeProof, parseIdentityMessage } from '../proof.ts'
 import { refusal } from '../reasons.ts'
-import { handshakeKeys, mainSecret, modeLetter, type Purpose, purposes, transcriptHash } from '../schedule.ts'
+import {
+  type HandshakeKeys,
+  handshakeKeys,
+  mainSecret,
+  modeLetter,
+  type Purpose,
+  purposes,
+  transcriptHash,
+} from '../schedule.ts'
 import type { Role } from '../state.ts'
 import { newTraffic, open, seal } from '../traffic.ts'
 import { openFrame, proofSeq, type Sealed, saltBytes, sealFrame } from './frames.ts'
@@ -141,44 +149,53 @@ export function readAnswer(
   const hellos = [hello, answer.whole]
   const shared = withShare(() => kem.decapsulate(kem.fromSeed(seed), said.ciphertext))
   const keys = handshakeKeys(kdf, suite.id, shared, transcriptHash(kdf, hellos), modeLetter)
-  if (second === undefined || second.epoch !== 0 || second.seq !== 2) throw refusal(14, 'no second frame')
-  if (second.type !== frameTypes.handshake || !equal(second.sessionId, sessionId))
-    throw refusal(14, 'a second frame of something else')
-  using serverKey = keys.serverKey
-  using serverFinished = keys.serverFinished
-  const { plaintext } = open(aead, newTraffic(serverKey, sessionId, 0, 1), second)
-  const proof = parseFlight(plaintext, ['SIDENT', 'SSIG', 'SFIN'])
-  const [named, signed, mac] = [proof('SIDENT'), proof('SSIG'), proof('SFIN')]
-  const shown = [...hellos, named.whole]
-  checkMac(kdf.mac(serverFinished, transcriptHash(kdf, [...shown, signed.whole])), mac.body, 'SFIN')
-  return {
-    identity: parseIdentityMessage(named.body),
-    purpose: purposes.server,
-    payload: transcriptHash(kdf, shown),
-    signature: checkSignature(signed.body),
-    go() {
-      const mine = encodeIdentity('CIDENT', own.identity)
-      const transcript = [...shown, signed.whole, mac.whole]
-      return {
-        purpose: purposes.client,
-        payload: transcriptHash(kdf, [...transcript, mine]),
-        go(signature) {
-          using finished = keys.clientFinished
-          using clientKey = keys.clientKey
-          const csig = encodeProof('CSIG', checkSignature(signature))
-          const cmac = kdf.mac(finished, transcriptHash(kdf, [...transcript, mine, csig]))
-          const proved = [mine, csig, encodeProof('CFIN', cmac)]
-          // The handshake's key comes of what is kept, so a restore gives it again: the salt makes this one's own.
-          const salt = own.entropy.bytes(saltBytes)
-          using key = proofKey(kdf, clientKey, salt)
-          const frame = { type: frameTypes.handshake, sessionId, epoch: 0, seq: proofSeq, salt }
-          const bytes = sealFrame(aead, key, frame, concat(...proved))
-          using hs = keys.hs
-          const state = established('client', suite, sessionId, hs, [...transcript, ...proved], bytes)
-          return { state, proof: bytes }
-        },
-      }
-    },
+  try {
+    return answered(keys)
+  } catch (error) {
+    for (const secret of [keys.hs, keys.clientKey, keys.clientFinished]) secret[Symbol.dispose]()
+    throw error
+  }
+
+  function answered(keys: HandshakeKeys): Verifying<Signing<Proved>> {
+    if (second === undefined || second.epoch !== 0 || second.seq !== 2) throw refusal(14, 'no second frame')
+    if (second.type !== frameTypes.handshake || !equal(second.sessionId, sessionId))
+      throw refusal(14, 'a second frame of something else')
+    using serverKey = keys.serverKey
+    using serverFinished = keys.serverFinished
+    const { plaintext } = open(aead, newTraffic(serverKey, sessionId, 0, 1), second)
+    const proof = parseFlight(plaintext, ['SIDENT', 'SSIG', 'SFIN'])
+    const [named, signed, mac] = [proof('SIDENT'), proof('SSIG'), proof('SFIN')]
+    const shown = [...hellos, named.whole]
+    checkMac(kdf.mac(serverFinished, transcriptHash(kdf, [...shown, signed.whole])), mac.body, 'SFIN')
+    return {
+      identity: parseIdentityMessage(named.body),
+      purpose: purposes.server,
+      payload: transcriptHash(kdf, shown),
+      signature: checkSignature(signed.body),
+      go() {
+        const mine = encodeIdentity('CIDENT', own.identity)
+        const transcript = [...shown, signed.whole, mac.whole]
+        return {
+          purpose: purposes.client,
+          payload: transcriptHash(kdf, [...transcript, mine]),
+          go(signature) {
+            using finished = keys.clientFinished
+            using clientKey = keys.clientKey
+            const csig = encodeProof('CSIG', checkSignature(signature))
+            const cmac = kdf.mac(finished, transcriptHash(kdf, [...transcript, mine, csig]))
+            const proved = [mine, csig, encodeProof('CFIN', cmac)]
+            // The handshake's key comes of what is kept, so a restore gives it again: the salt makes this one's own.
+            const salt = own.entropy.bytes(saltBytes)
+            using key = proofKey(kdf, clientKey, salt)
+            const frame = { type: frameTypes.handshake, sessionId, epoch: 0, seq: proofSeq, salt }
+            const bytes = sealFrame(aead, key, frame, concat(...proved))
+            using hs = keys.hs
+            const state = established('client', suite, sessionId, hs, [...transcript, ...proved], bytes)
+            return { state, proof: bytes }
+          },
+        }
+      },
+    }
   }
 }
 

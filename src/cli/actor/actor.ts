@@ -7,7 +7,7 @@ import type { Clock } from '../../host/clock.ts'
 import type { Entropy } from '../../host/entropy.ts'
 import { MarkError } from '../../mark/mark.ts'
 import { SessionError } from '../../session/error.ts'
-import type { LetterPoint } from '../../session/letter-keeping.ts'
+import type { LetterPoint } from '../../session/letter-endpoint.ts'
 import { type LetterOptions, type LetterParty, LetterSession } from '../../session/letters.ts'
 import type { OwnIdentity } from '../../session/own-identity.ts'
 import { newIdentity } from '../../signature/identity.ts'
@@ -209,6 +209,7 @@ export class Actor {
       key: 'peer',
       calls: anyone,
       calledAs: anyone,
+      isKnown: async () => true,
       async meet({ id }) {
         if (session === undefined) throw new TypeError('nobody is met before there is a session')
         session.pinned ??= id

@@ -3,7 +3,7 @@ import { sha256 } from '../../crypto/hash.ts'
 import { Secret } from '../../crypto/secret.ts'
 import type { SessionMark } from '../../keeper/session-marks.ts'
 import { judgeAdvance, type Mark, MarkError } from '../../mark/mark.ts'
-import type { LetterStore } from '../../session/letter-keeping.ts'
+import type { LetterStore } from '../../session/letter-endpoint.ts'
 import type { Change } from '../../state/change.ts'
 import { StateError } from '../../state/error.ts'
 
