@@ -41,8 +41,8 @@ export type LetterParty = {
   /** Whom a hello is made out to, and as whom it is taken here. */
   readonly calls: Uint8Array
   readonly calledAs: Uint8Array
-  /** Whether it is still a peer of ours. */
-  isKnown(): Promise<boolean>
+  /** Whether it is still a peer of ours; without it, it is. */
+  isKnown?(): Promise<boolean>
   /** Judges who has shown itself, and remembers what is new of it. */
   meet(identity: Identity): Promise<'known' | 'older' | 'another'>
 }
@@ -352,7 +352,7 @@ export class LetterSession {
 
   #withPeer<T>(step: () => Promise<T>): Promise<T> {
     return this.#inTurn(async () => {
-      if (!(await this.#party.isKnown())) throw refusal(51, 'this identity is no peer of ours any more')
+      if ((await this.#party.isKnown?.()) === false) throw refusal(51, 'this identity is no peer of ours any more')
       return step()
     })
   }

@@ -133,7 +133,6 @@ function openAt(
     key: 'peer',
     calls: anyone,
     calledAs: anyone,
-    isKnown: async () => true,
     meet: async () => 'known',
   }
   const entropy = { bytes: (length: number) => random.bytes(length) }

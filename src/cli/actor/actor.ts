@@ -209,7 +209,6 @@ export class Actor {
       key: 'peer',
       calls: anyone,
       calledAs: anyone,
-      isKnown: async () => true,
       async meet({ id }) {
         if (session === undefined) throw new TypeError('nobody is met before there is a session')
         session.pinned ??= id
