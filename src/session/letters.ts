@@ -352,7 +352,8 @@ export class LetterSession {
 
   #withPeer<T>(step: () => Promise<T>): Promise<T> {
     return this.#inTurn(async () => {
-      if ((await this.#party.isKnown?.()) === false) throw refusal(51, 'this identity is no peer of ours any more')
+      if ((await this.#party.isKnown?.()) === false)
+        throw refusal(51, 'this identity is no peer of ours any more')
       return step()
     })
   }
