@@ -1,6 +1,7 @@
 /**
- * Runs in the guest: guest-round.ts SEED ACKNOWLEDGED, where that is N,N,N. Judges the home that is there, says `reached
- * N,N,N` or `refused CODE`, and goes on as the writer.
+ * Runs in the guest: guest-round.ts SEED ACKNOWLEDGED KEEPER, where the second is N,N,N. Judges the home that is there,
+ * says `reached N,N,N` or `refused CODE`, and goes on as the writer. When a lane of it has failed it says `stopped`, and
+ * stays until the others have said theirs, too.
  */
 
 import { StateError } from '../../src/state/error.ts'
@@ -11,7 +12,7 @@ import { judge, Lane, laneCount, smallLimits } from './plan.ts'
 
 Object.assign(limits, smallLimits)
 
-const [seed = '', told = ''] = process.argv.slice(2)
+const [seed = '', told = '', keeper = ''] = process.argv.slice(2)
 const [home, anchors] = ['/home-disk/home', '/anchor-disk']
 const lanes = Array.from({ length: laneCount }, (_, lane) => new Lane(Number(seed), lane))
 
@@ -24,5 +25,8 @@ try {
   console.log(`refused ${error instanceof StateError ? error.code : error}`)
   process.exit(4)
 }
-process.argv.splice(2, process.argv.length, home, anchors, seed, 'none', reached.join(','))
-await import('./writer.ts')
+process.argv.splice(2, process.argv.length, home, anchors, seed, 'none', reached.join(','), keeper)
+await import('./writer.ts').catch(error => {
+  console.error(error)
+  console.log('stopped')
+})

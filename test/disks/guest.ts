@@ -1,13 +1,14 @@
 /**
  * A machine of its own: QEMU without hardware acceleration, the Debian cloud kernel, this program on a read-only disk,
- * home and anchor on a disk each. Its second serial line carries the standard streams of what runs in it. The third is
- * for the exit status of that, and nothing else can write to it: one line, `status N`.
+ * home and anchor on a disk each, and a network on which it finds this machine's loopback. Its second serial line
+ * carries the standard streams of what runs in it. The third is for the exit status of that, and nothing else can write
+ * to it: one line, `status N`.
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { run } from './place.ts'
 
@@ -16,13 +17,19 @@ const kernelRoot = process.env.GUEST_KERNEL ?? '/'
 const source = join(import.meta.dirname, '../..')
 /** In the order in which they need each other. */
 const modules = [
-  'virtio/virtio_ring',
-  'virtio/virtio',
-  'virtio/virtio_pci_legacy_dev',
-  'virtio/virtio_pci_modern_dev',
-  'virtio/virtio_pci',
-  'block/virtio_blk',
+  'drivers/virtio/virtio_ring',
+  'drivers/virtio/virtio',
+  'drivers/virtio/virtio_pci_legacy_dev',
+  'drivers/virtio/virtio_pci_modern_dev',
+  'drivers/virtio/virtio_pci',
+  'drivers/block/virtio_blk',
+  'net/core/failover',
+  'drivers/net/net_failover',
+  'drivers/net/virtio_net',
 ] as const
+
+/** Where a guest finds what listens on the loopback of this machine: QEMU's own network has it there. */
+export const outsideAddress = '10.0.2.2'
 
 type Kernel = { readonly image: string; readonly modules: string }
 
@@ -33,14 +40,14 @@ export function kernel(): Kernel | undefined {
   const name = names.findLast(name => /^vmlinuz-.*-cloud-amd64$/.test(name))
   if (name === undefined) return undefined
   const version = name.slice('vmlinuz-'.length)
-  return { image: join(boot, name), modules: join(kernelRoot, 'lib/modules', version, 'kernel/drivers') }
+  return { image: join(boot, name), modules: join(kernelRoot, 'lib/modules', version, 'kernel') }
 }
 
 export type Machine = { readonly kernel: Kernel; readonly initrd: string; readonly system: string }
 
 const first = `#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
-for name in ${modules.map(name => name.split('/')[1]).join(' ')}; do /bin/busybox insmod /$name.ko; done
+for name in ${modules.map(name => basename(name)).join(' ')}; do /bin/busybox insmod /$name.ko; done
 /bin/busybox mount -o ro -t ext4 /dev/vda /system
 /bin/busybox mount --move /dev /system/dev
 exec /bin/busybox switch_root /system /init
@@ -57,6 +64,8 @@ mount -t ext4 /dev/vdc /anchor-disk
 stty -F /dev/ttyS1 raw -echo
 stty -F /dev/ttyS2 raw -echo
 ip link set lo up
+ip addr add 10.0.2.15/24 dev eth0
+ip link set eth0 up
 words=$(sed 's/.* -- //' /proc/cmdline)
 echo "guest: $words"
 $words </dev/ttyS1 >/dev/ttyS1 2>/dev/ttyS0
@@ -67,8 +76,8 @@ echo "status $status" >/dev/ttyS2
 poweroff -f
 `
 
-/** Lays out the system disk and the first ram disk. */
-export async function buildMachine(directory: string): Promise<Machine> {
+/** Lays out the system disk, with those files in its `/keeper`, and the first ram disk. */
+export async function buildMachine(directory: string, keeperFiles: readonly string[]): Promise<Machine> {
   const found = kernel()
   assert.ok(found !== undefined)
   const root = join(directory, 'system')
@@ -80,6 +89,7 @@ export async function buildMachine(directory: string): Promise<Machine> {
     'tmp',
     'home-disk',
     'anchor-disk',
+    'keeper',
     'app/node_modules/node/bin',
   ])
     fs.mkdirSync(join(root, name), { recursive: true })
@@ -95,6 +105,7 @@ export async function buildMachine(directory: string): Promise<Machine> {
   fs.symlinkSync('src', join(root, 'app/dist'))
   for (const name of ['bin', 'package.json', 'node_modules/commander'])
     fs.cpSync(join(source, name), join(root, 'app', name), { recursive: true, dereference: true })
+  for (const file of keeperFiles) fs.copyFileSync(file, join(root, 'keeper', basename(file)))
   writeProgram(join(root, 'init'), second)
   const system = join(directory, 'system.img')
   fs.writeFileSync(system, '')
@@ -106,7 +117,7 @@ export async function buildMachine(directory: string): Promise<Machine> {
   for (const name of ['bin', 'dev', 'system']) fs.mkdirSync(join(ram, name), { recursive: true })
   fs.copyFileSync('/bin/busybox', join(ram, 'bin/busybox'))
   for (const name of modules)
-    fs.copyFileSync(join(found.modules, `${name}.ko`), join(ram, `${name.split('/')[1]}.ko`))
+    fs.copyFileSync(join(found.modules, `${name}.ko`), join(ram, `${basename(name)}.ko`))
   writeProgram(join(ram, 'init'), first)
   const initrd = join(directory, 'initrd')
   await run('sh', ['-c', 'cd "$1" && find . | busybox cpio -o -H newc > "$2"', 'sh', ram, initrd])
@@ -121,6 +132,7 @@ export type Disks = { readonly home: string; readonly anchor: string }
 
 /** Empty disks with a file system each, in QEMU's own format: they can be kept within a snapshot of the memory. */
 export async function freshDisks(directory: string): Promise<Disks> {
+  fs.mkdirSync(directory)
   const made: string[] = []
   for (const name of ['home', 'anchor']) {
     const [raw, path] = [join(directory, `${name}.raw`), join(directory, `${name}.qcow2`)]
@@ -197,6 +209,7 @@ export class Guest {
       ...drive(machine.system, 'format=raw,readonly=on'),
       ...drive(disks.home, 'format=qcow2,cache=writeback'),
       ...drive(disks.anchor, 'format=qcow2,cache=writeback'),
+      ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net,romfile='],
       ...[
         '-serial',
         'stdio',

@@ -77,7 +77,7 @@ export async function run(
     child.on('error', reject)
     child.on('close', resolve)
   })
-  if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ended with ${status}: ${errors}`)
+  if (status !== 0) throw new Error(`${program} ${words.join(' ')}: ended with ${status}: ${errors || out}`)
   return out
 }
 

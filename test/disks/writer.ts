@@ -1,13 +1,16 @@
 /**
- * The process that a crash ends: writer.ts HOME ANCHORS SEED PLANT FROM,FROM,FROM. Makes the home if there is none,
- * performs each lane's acts after its first FROM ones, and says `LANE N` on standard output after each. It goes on
- * with a lane when standard input says `LANE`: so whoever counts is never behind by more than one act.
+ * The process that a crash ends: writer.ts HOME ANCHORS SEED PLANT FROM,FROM,FROM [KEEPER]. Makes the home if there is
+ * none, performs each lane's acts after its first FROM ones, and says `LANE N` on standard output after each, or
+ * `failed LANE CODE`. It goes on with a lane when standard input says `LANE`: so whoever counts is never behind by more
+ * than one act.
  */
 import fs from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Disk } from '../../src/host/disk.ts'
+import { parseKeeperName } from '../../src/keeper/outside.ts'
 import { realDisk } from '../../src/node/disk.ts'
 import { createHome } from '../../src/state/create.ts'
+import { StateError, stateError } from '../../src/state/error.ts'
 import { homeExists, openHome } from '../../src/state/home.ts'
 import { limits } from '../../src/state/limits.ts'
 import { meddled, world } from '../state/support.ts'
@@ -15,7 +18,7 @@ import { actOf, laneCount, perform, scopeOf, smallLimits } from './plan.ts'
 
 Object.assign(limits, smallLimits)
 
-const [home = '', anchors = '', seed = '', plant = '', from = ''] = process.argv.slice(2)
+const [home = '', anchors = '', seed = '', plant = '', from = '', keeper = 'file'] = process.argv.slice(2)
 
 const plants: { readonly [name: string]: Disk } = {
   none: realDisk,
@@ -56,7 +59,7 @@ async function acknowledged(lane: number, n: number): Promise<void> {
 
 // A plant is in what goes on with the home, not in what makes it.
 if (!(await homeExists(realDisk, home))) {
-  const config = { keeper: 'file', profile: 'dev' } as const
+  const config = { ...parseKeeperName(keeper), profile: 'dev' } as const
   await createHome(world, { home, anchorBase: anchors, config, slots: 8, first: [] })
 }
 const store = await openHome({ ...world, disk }, home)
@@ -65,7 +68,11 @@ say('open')
 
 async function runLane(lane: number, first: number): Promise<void> {
   for (let n = first; ; n++) {
-    await perform(store, actOf(Number(seed), lane, n), lane)
+    await perform(store, actOf(Number(seed), lane, n), lane).catch(error => {
+      const known = stateError(error)
+      say(`failed ${lane} ${known instanceof StateError ? known.code : known}`)
+      throw error
+    })
     await acknowledged(lane, n)
   }
 }
