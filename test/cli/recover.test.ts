@@ -31,7 +31,6 @@ suite('pawl recover', () => {
     assert.equal(found.code, null)
     assert.equal(found.groups, found.mark.number)
     assert.match((await run('recover')).stdout, /^nothing is wrong: /)
-    assert.deepEqual(await recover(0), found)
   })
 
   test('an older home: what is lost and each way on are said; nothing goes on unasked', async () => {
@@ -57,7 +56,6 @@ suite('pawl recover', () => {
     assert.match(text.stdout, /lost +groups \d+ to \d+ are not in this home/)
     assert.match(text.stdout, /\n {5}pawl recover --go-on --home /)
     assertFails(await run('recover', '--go-on'), { exit: 2, code: 'cli/USAGE', hint: /--yes/ })
-    assert.equal((await run('recover', '--go-on', '--json')).code, 2)
     assert.equal((await run('state', 'get', '/state/a')).code, 3, 'nothing was changed')
   })
 
@@ -71,20 +69,17 @@ suite('pawl recover', () => {
     assert.equal(audit.filter(line => line.includes('"action":"recover"')).length, 1)
     await put('four')
     copy('home', 'mine')
-    for (const given of ['older', 'newest']) {
-      copy(given, 'home')
-      assertFails(await run('id'), { exit: 3, code: 'state/EROLLBACK' })
-    }
+    copy('newest', 'home')
+    assertFails(await run('id'), { exit: 3, code: 'state/EROLLBACK' })
     copy('mine', 'home')
-    assert.equal((await run('state', 'get', '/state/a')).stdout, 'four')
     assert.equal((await run('state', 'fsck')).code, 0)
   })
 
   test('a mark that is gone: refused by all, and gone on from by an amendment', async () => {
     rmSync(join(scene.anchors.get('home') ?? '', 'mark'))
-    assertFails(await run('id'), { exit: 3, code: 'state/EINTEGRITY' })
     const found = await recover(3)
     assert.equal(found.verdict, 'damage')
+    assert.equal(found.code, 'state/EINTEGRITY')
     assert.deepEqual(
       found.damage.map(({ code }: { code: string }) => code),
       ['fsck/MARK_FILE'],
@@ -106,7 +101,6 @@ suite('pawl recover', () => {
     assert.ok(!found.ways.some(({ way }: { way: string }) => way === 'go on'))
     assertFails(await run('recover', '--go-on', '--yes'), { exit: 3, code: 'state/EINTEGRITY' })
     writeFileSync(path, whole)
-    assert.equal((await run('state', 'get', '/state/a')).stdout, 'four')
   })
 
   test('asked on a terminal: yes goes on, anything else changes nothing', async () => {

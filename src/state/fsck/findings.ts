@@ -7,6 +7,7 @@ export type Kind = 'harmless' | 'mendable' | 'unrecoverable'
 const fromBackup = 'pawl state restore brings it back from a backup'
 const newestHome = `put the newest whole copy of the home back; without one, ${fromBackup}`
 const newestAnchor = `put the anchor itself back where it was, no older copy; if it is lost, move what is left of it aside, and ${fromBackup}`
+const otherWays = 'pawl recover shows the other ways on'
 const repair = 'pawl state fsck --repair, or go on: the next opening mends it'
 const nothing = 'nothing'
 
@@ -74,17 +75,17 @@ export const findingTable = {
   ANCHOR_WENT_BACK: {
     kind: 'unrecoverable',
     means: 'the mark is behind a number that it had confirmed: the anchor is an older copy',
-    next: 'put the newer anchor back',
+    next: `put the newer anchor back; ${otherWays}`,
   },
   HOME_WENT_BACK: {
     kind: 'unrecoverable',
     means: 'the journal ends below what was acknowledged: the home is an older copy',
-    next: 'put the newer home back',
+    next: `put the newer home back; ${otherWays}`,
   },
   HOME_FORKED: {
     kind: 'unrecoverable',
     means: 'other groups than those that were marked: two copies of this home were written to',
-    next: 'put the newer home back, the one that this anchor was used with last',
+    next: `put the newer home back, the one that this anchor was used with last; ${otherWays}`,
   },
   JOURNAL_MISSING: {
     kind: 'unrecoverable',
