@@ -140,7 +140,7 @@ export class LetterSession {
 
   /** The session's id, 32 bytes, the same at both ends. @throws SessionError `channel/CLOSED` */
   get id(): Uint8Array {
-    return this.#state().id
+    return this.#standing().id
   }
 
   /** The session id of frames, 8 bytes: known to both ends from the second flight on. */
@@ -151,7 +151,7 @@ export class LetterSession {
 
   /** The highest epoch entered in each direction. @throws SessionError `channel/CLOSED` */
   get epochs(): { readonly send: number; readonly receive: number } {
-    const { send, receive } = this.#state()
+    const { send, receive } = this.#standing()
     return { send: send.epoch, receive: receive.epoch }
   }
 
@@ -236,7 +236,7 @@ export class LetterSession {
       const opened = this.#openTrial(state, trial)
       crashAt('letter/opened')
       if (opened.body === undefined) {
-        await this.#kept.commit(opened.state, { made: trial.made })
+        await this.#kept.commit(opened.state, trial)
         throw turnedBack()
       }
       const { body } = opened
@@ -334,9 +334,15 @@ export class LetterSession {
     if (shown === 'older') throw refusal(70, 'an identity record older than the one already seen')
   }
 
-  #state(): LetterState {
+  #standing(): LetterState {
     const { state } = this.#kept
     if (state === undefined) throw closed('there is no session: begin one')
+    return state
+  }
+
+  /** To seal or open in. */
+  #state(): LetterState {
+    const state = this.#standing()
     if (state.turnedBack !== undefined) throw turnedBack()
     return state
   }
