@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { utf8 } from '../../src/bytes/bytes.ts'
 import { recordSealings } from '../../src/crypto/aead.ts'
-import { meeting, playLetters } from '../simulator/letters.ts'
 import { type End, isRefused, passes, putBack, shakeHands, start } from './letter-ends.ts'
 import { type AtRest, introduced } from './world.ts'
 
@@ -107,12 +106,18 @@ export const drills = {
       ends()
     }
   },
-  /** Seeded histories of all of it, with marks that are kept and with marks that are not. */
-  async histories() {
-    const start = await meeting()
-    const seeds = Array.from({ length: 25 }, (_, i) => i + 1)
-    await playLetters(start, seeds, { steps: 50, lies: false })
-    await playLetters(start, seeds, { steps: 50, lies: true })
+  /** A reader put back alone: it takes nothing of what it had entered, says so, and is followed. */
+  async readerPutBack([siteA, siteB]: readonly [AtRest, AtRest]) {
+    const { a, b } = await meet(siteA, siteB)
+    const old = await b.stop()
+    const since = await start(old, 'server')
+    await passes(since.letters, a.letters, 'an answer, so that the next letter enters an epoch')
+    await passes(a.letters, since.letters, 'x')
+    const now = await since.stop()
+    const back = await start(putBack(now, old), 'server', { restored: 'continue' })
+    await isRefused(back.letters.open(await a.letters.seal(utf8('y'))), 'channel/REPLAY')
+    await passes(back.letters, a.letters, 'I was put back')
+    await passes(a.letters, back.letters, 'z')
   },
 }
 

@@ -117,18 +117,7 @@ const bugs: readonly Bug[] = [
         to: '.u32(state.receive.current?.epoch ?? 0).bytes(body)',
       },
     ],
-    found: 'histories',
-  },
-  {
-    broken: 'the mark is advanced before the state',
-    edits: [
-      {
-        file: keeping,
-        from: 'let added: Addition | undefined\n',
-        to: 'let added: Addition | undefined; await this.#advance(next)\n',
-      },
-    ],
-    found: 'histories',
+    found: 'readerPutBack',
   },
 ]
 

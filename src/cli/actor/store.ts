@@ -125,7 +125,8 @@ export class ActorStore implements LetterStore {
 }
 
 /** Marks for an actor that has nowhere to keep them: a snapshot of it is put back to nothing. */
-export function marksInMemory(held: Map<string, Mark> = new Map()): Marks {
+export function marksInMemory(): Marks {
+  const held = new Map<string, Mark>()
   const markOf = (name: string): SessionMark => {
     const read = async () => {
       const mark = held.get(name)
