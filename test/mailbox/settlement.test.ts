@@ -238,7 +238,7 @@ suite('after an amendment', () => {
       const end = other[back]
       sites = { ...sites, [end]: await allowed(sites[end]) }
       for (const from of ['left', 'right'] as const)
-        for (let passed = 0; passed <= 5; passed += slow ? 1 : 2) {
+        for (let passed = 0; passed <= 5; passed += slow ? 1 : 3) {
           let chunks = 0
           const meddle: WireOptions['meddle'] = (chunk, of) =>
             of === from && ++chunks > passed ? [] : [chunk]
@@ -249,12 +249,12 @@ suite('after an amendment', () => {
         }
     })
 
-  for (const back of ['sender', 'receiver'] as const)
+  for (const back of slow ? (['sender', 'receiver'] as const) : (['receiver'] as const))
     test(`the ${back} put back, and both processes killed anywhere: they go on`, async () => {
       let sites = await putBack({ back, lost: 2, queued: 2 })
       const end = other[back]
       sites = { ...sites, [end]: await allowed(sites[end]) }
-      for (let ticks = 1; ticks <= 25; ticks += slow ? 1 : 8) {
+      for (let ticks = 1; ticks <= 25; ticks += slow ? 1 : 12) {
         const clock = new IdleClock()
         const receiver = await Receiver.start(sites.receiver, clock)
         const sender = await Sender.start(sites.sender, clock)
