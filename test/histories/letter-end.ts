@@ -4,7 +4,8 @@ import { base64url, hex } from '../../src/bytes/bytes.ts'
 import { parseLetter } from '../../src/channel/letter/index.ts'
 import type { Clock } from '../../src/host/clock.ts'
 import { SessionError } from '../../src/session/error.ts'
-import { type LetterOptions, LetterSession } from '../../src/session/letters.ts'
+import { LetterSession } from '../../src/session/letters.ts'
+import { StateError } from '../../src/state/error.ts'
 import { type Parameters, parametersIn } from '../../src/state/parameters.ts'
 import { type AtRest, type Running, run } from '../session/world.ts'
 import type { EndName, Life } from './homes.ts'
@@ -14,21 +15,11 @@ export class LetterEnd {
   readonly line: LetterLine
   readonly life: Life
   readonly running: Running
-  letters: LetterSession
+  readonly letters: LetterSession
   readonly #end: EndName
   #hasSealed = false
 
-  readonly #reopen: () => Promise<LetterSession>
-
-  private constructor(
-    end: EndName,
-    line: LetterLine,
-    life: Life,
-    running: Running,
-    letters: LetterSession,
-    reopen: () => Promise<LetterSession>,
-  ) {
-    this.#reopen = reopen
+  private constructor(end: EndName, line: LetterLine, life: Life, running: Running, letters: LetterSession) {
     this.#end = end
     this.line = line
     this.life = life
@@ -42,8 +33,7 @@ export class LetterEnd {
     const opening = async () => {
       const running = await run(site, clock, life)
       const letters = await openLetters(end, line, running, bounds)
-      const reopen = async () => (await opener(end, running, bounds))(goesOn)
-      const started = new LetterEnd(end, line, life, running, letters, reopen)
+      const started = new LetterEnd(end, line, life, running, letters)
       const got = running.endpoint.store.list('/state/got/').map(path => Number(path.slice(11)))
       line.isFound({ session: started.#session, epochs: letters.stands ? letters.epochs : undefined, got })
       if (line.finishing !== undefined && line.session !== undefined && line.handshake !== line.finishing)
@@ -111,21 +101,12 @@ export class LetterEnd {
       return 'opened'
     } catch (error) {
       if (!(error instanceof SessionError)) throw error
-      this.#sync()
-      if (error.code === 'session/ROLLBACK') await this.#goOn(letter)
+      // One that was turned back does not say any more which session it is in.
+      if (error.code !== 'session/ROLLBACK') this.#sync()
       return error.code
     } finally {
       line.opening = undefined
     }
-  }
-
-  /** Refused from then on, until somebody chooses: it is opened anew, and goes on. */
-  async #goOn(letter: Letter): Promise<void> {
-    await assert.rejects(this.letters.seal(new Uint8Array(1)), SessionError, 'it seals on')
-    await this.letters.end()
-    this.letters = await this.#reopen()
-    this.line.turnedBack(letter)
-    this.#hasSealed = false
   }
 
   get #session(): string | undefined {
@@ -151,32 +132,47 @@ type Options = {
 async function openLetters(
   end: EndName,
   line: LetterLine,
-  running: Running,
+  { endpoint, peer }: Running,
   bounds: Bounds,
 ): Promise<LetterSession> {
-  const open = await opener(end, running, bounds)
-  const { opening } = line
-  if (line.doubt === 'none')
-    return open().catch((error: unknown) => {
-      // It died once it had been told that it was turned back, and had kept that.
-      const isTold = opening !== undefined && opening.heard > line.promised.send
-      if (!isTold || !(error instanceof SessionError) || error.code !== 'session/ROLLBACK') throw error
-      line.turnedBack(opening)
-      return open(goesOn)
-    })
+  const home = { ...endpoint, parameters: lowered(await parametersIn(endpoint.store), bounds) }
+  const party = {
+    key: base64url(peer.id),
+    calls: peer.id,
+    calledAs: endpoint.own.identity.id,
+    meet: async ({ id }: { readonly id: Uint8Array }) =>
+      Buffer.compare(id, peer.id) === 0 ? ('known' as const) : ('another' as const),
+  }
+  const role = end === 'A' ? 'client' : 'server'
+  if (line.doubt === 'none') {
+    const told = line.mayBeTold
+    try {
+      return await LetterSession.open(home, party, role)
+    } catch (error) {
+      if (told === undefined || !isRollbackError(error)) throw error
+      line.turnBack(told, 'continue')
+      line.opening = undefined
+    }
+  }
   let isRefused = false
   if (line.doubt === 'certain') {
-    const asItIs = await open().catch((error: unknown) => error)
-    isRefused = asItIs instanceof SessionError && asItIs.code === 'session/ROLLBACK'
+    const asItIs = await LetterSession.open(home, party, role).catch((error: unknown) => error)
+    isRefused =
+      isRollbackError(asItIs) ||
+      (line.way === 'discard' && asItIs instanceof StateError && asItIs.code === 'EINTEGRITY')
     if (asItIs instanceof LetterSession) await asItIs.end()
     else if (!isRefused) throw asItIs
   }
   const wasCertain = line.doubt === 'certain'
   line.doubt = 'maybe'
-  const letters = await open(goesOn)
-  if (wasCertain)
+  const letters = await LetterSession.open(home, party, role, { restored: line.way, by: 'a history' })
+  if (wasCertain && line.way === 'continue')
     assert.equal(isRefused, letters.stands, 'a session that was put back is not refused as it is')
   return letters
+}
+
+function isRollbackError(error: unknown): boolean {
+  return error instanceof SessionError && error.code === 'session/ROLLBACK'
 }
 
 function lowered(from: Parameters, { lateMax, followMax, digestsMax }: Bounds): Parameters {
@@ -190,20 +186,4 @@ function lowered(from: Parameters, { lateMax, followMax, digestsMax }: Bounds): 
     },
     holds: name => (name === 'letter.replay_digests' ? digestsMax !== undefined : from.holds(name)),
   }
-}
-
-const goesOn = { restored: 'continue', by: 'a history' } as const
-
-/** Opens what there is of the letters of this end. */
-async function opener(end: EndName, { endpoint, peer }: Running, bounds: Bounds) {
-  const home = { ...endpoint, parameters: lowered(await parametersIn(endpoint.store), bounds) }
-  const party = {
-    key: base64url(peer.id),
-    calls: peer.id,
-    calledAs: endpoint.own.identity.id,
-    meet: async ({ id }: { readonly id: Uint8Array }) =>
-      Buffer.compare(id, peer.id) === 0 ? ('known' as const) : ('another' as const),
-  }
-  const role = end === 'A' ? 'client' : 'server'
-  return (options: LetterOptions = {}) => LetterSession.open(home, party, role, options)
 }

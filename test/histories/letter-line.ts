@@ -63,6 +63,8 @@ export class LetterLine {
   readonly #opened: Set<number>
   /** It was put back under newer marks, and is to go on from there. */
   doubt: 'none' | 'certain' | 'maybe' = 'none'
+  /** What is then done with the session. Of another history than its mark, it cannot go on. */
+  way: 'continue' | 'discard' = 'continue'
 
   constructor(name: string, world: number, lineage: number, from?: LetterLine) {
     this.name = name
@@ -88,14 +90,32 @@ export class LetterLine {
     this.#newest = new Map(from === undefined ? [] : from.#newest)
     this.#opened = new Set(from === undefined ? [] : from.#opened)
     this.doubt = from?.doubt ?? 'none'
+    this.way = from?.way ?? 'continue'
   }
 
   copy(): LetterLine {
     return new LetterLine(this.name, this.world, this.promised.lineage, this)
   }
 
+  /** The peer has heard more of it than it knows: it goes on above that, or not at all. */
+  turnBack({ heard, epoch }: Letter, way: LetterLine['way']): void {
+    this.promised.send = Math.max(heard, this.promised.send)
+    this.promised.receive = Math.max(epoch, this.promised.receive)
+    this.doubt = 'certain'
+    this.way = way
+  }
+
+  /** It died while it opened a letter that says so: whether it was told, is to be seen. */
+  get mayBeTold(): Letter | undefined {
+    const { opening } = this
+    return opening?.session === this.session && (opening?.heard ?? 0) > this.promised.send
+      ? opening
+      : undefined
+  }
+
   /** Put back without its marks: it goes on under those of `current`. */
   recoverUnder(current: LetterLine): void {
+    this.way = this.promised.lineage === current.promised.lineage ? 'continue' : 'discard'
     this.promised = new LetterLine('', 0, current.promised.lineage, current).promised
     this.waits = undefined
     this.finishing = undefined
@@ -177,13 +197,12 @@ export class LetterLine {
   }): void {
     const { name, promised, opening, doubt } = this
     if (doubt !== 'none') {
-      assert.ok(
-        found.session === undefined || found.session === promised.session,
-        `${name} goes on in a session that was replaced`,
-      )
+      const canStand = this.way === 'continue' && found.session === promised.session
+      assert.ok(found.session === undefined || canStand, `${name} goes on in a session that was replaced`)
       this.stands(found.session)
       this.floor = promised.receive
-      this.receive = promised.receive
+      if (this.mayBeTold !== undefined) this.floor = Math.max(this.floor, found.epochs?.receive ?? 0)
+      this.receive = this.floor
       for (const known of [this.#salts, this.#newest, this.#opened]) known.clear()
       this.doubt = 'none'
     } else this.stands(found.session)

@@ -60,10 +60,6 @@ export class LetterHistory extends Living<LetterEnd, LetterLine> {
     return line
   }
 
-  protected override canRecover(kept: LetterLine, current: LetterLine): boolean {
-    return kept.promised.lineage === current.promised.lineage
-  }
-
   async #do(step: LetterStep): Promise<void> {
     switch (step.do) {
       case 'bounds':
@@ -143,7 +139,17 @@ export class LetterHistory extends Living<LetterEnd, LetterLine> {
     const told = `${line.name} is given letter ${number} of ${letter.from} (epoch ${epoch}, seq ${seq}): ${found}`
     assert.ok(codes[expected].has(found), `${told}, and by the rules: ${expected}`)
     assert.ok(found !== 'opened' || !wasThere, `${told}, again`)
+    if (found === 'session/ROLLBACK') await this.#isTold(reader, letter)
     return found === 'opened' ? found : 'refused'
+  }
+
+  /** It was turned back, and knows it now: it does nothing more until somebody chooses how it goes on. */
+  async #isTold(reader: LetterEnd, letter: Letter): Promise<void> {
+    const { letters, line, life } = reader
+    await assert.rejects(letters.seal(new Uint8Array(0)), { code: 'session/ROLLBACK' })
+    life.end()
+    line.stands(letter.session)
+    line.turnBack(letter, letter.number % 2 === 0 ? 'continue' : 'discard')
   }
 
   /** One new letter of this end, sealed and given to the other. */

@@ -74,11 +74,6 @@ export abstract class Living<P extends Process<Line>, Line extends Named<Line>> 
   /** Another line of this end's life, from where that one was. */
   protected abstract branch(name: string, from: Line, origin: Origin): Line
 
-  /** Whether a home of that line is worth going on from under the marks of this one. */
-  protected canRecover(_kept: Line, _current: Line): boolean {
-    return true
-  }
-
   /** Starts it if it does not run. Whatever it died of, it opens. */
   protected async start(end: EndName, copy: Copy<P, Line>, dies?: Death): Promise<P | undefined> {
     this.#rest(copy)
@@ -187,8 +182,7 @@ export abstract class Living<P extends Process<Line>, Line extends Named<Line>> 
       assert.ok(!refused, `the ${what} was put back where it was, and is refused`)
     if (!refused) return
     this.tally.add('homes refused')
-    if (what === 'home' && goesOn && this.canRecover(kept.line, side.current.line))
-      await this.#recover(end, back, kept.line)
+    if (what === 'home' && goesOn) await this.#recover(end, back, kept.line)
   }
 
   async #isRefused(site: AtRest): Promise<boolean> {
@@ -237,8 +231,7 @@ export abstract class Living<P extends Process<Line>, Line extends Named<Line>> 
       if (what === 'all') this.#goOnAs(end, { ...current.site, image }, from, 'put back')
       else {
         const site = { ...current.site, image: graft(current.site.image, '/disk', image) }
-        if (!(await this.#isRefused(site)) || !this.canRecover(from, current.line))
-          return { from, to: current.line }
+        if (!(await this.#isRefused(site))) return { from, to: current.line }
         await this.#recover(end, site, from)
       }
       return { from, to: this.sides[end].current.line }

@@ -4,6 +4,7 @@ import type { Clock } from '../../src/host/clock.ts'
 import { type Wire, WireError } from '../../src/host/wire.ts'
 import { type Correspondent, deliver, openCorrespondent, serve } from '../../src/mailbox/courier.ts'
 import { type AtRest, type Running, run } from '../session/world.ts'
+import { settled } from '../simulator/clock.ts'
 import { type WireOptions, type WirePair, wirePair } from '../simulator/wire.ts'
 import type { EndName, Life } from './homes.ts'
 import type { Line } from './line.ts'
@@ -98,9 +99,14 @@ export class StreamEnd {
     await deliver(this.running.endpoint, this.mate, { dial: dialled, ...options })
   }
 
-  /** Until every connection that it serves is over. */
+  /** Until every connection that it serves is over, and what came over them is accepted. */
   async isIdle(): Promise<void> {
     await Promise.all(this.#pairs.values())
+    for (let turns = 0; turns < 3; turns++) {
+      const before = this.line.gotSure
+      await settled()
+      if (this.line.got.length > before && !this.life.isOver) turns = -1
+    }
   }
 
   async #accept(): Promise<void> {

@@ -172,8 +172,7 @@ export class StreamHistory extends Living<StreamEnd, Line> {
       }
       for (const unwatch of watches) unwatch()
       const other = server()
-      if (other !== undefined && outcome !== 'died')
-        await this.inTime(Promise.race([other.isIdle(), other.life.died]))
+      if (other !== undefined) await this.inTime(Promise.race([other.isIdle(), other.life.died]))
       const hasDied = outcome === 'died' || restarted || other?.life.isOver === true
       if (outcome === 'died' || a.epoch !== epochs[0] || restarted || other?.epoch !== epochs[1]) {
         a.line.met.add(b.line.world)
