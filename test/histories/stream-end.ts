@@ -99,13 +99,19 @@ export class StreamEnd {
     await deliver(this.running.endpoint, this.mate, { dial: dialled, ...options })
   }
 
-  /** Until every connection that it serves is over, and what came over them is accepted. */
+  /** Until every connection that it serves is over. */
   async isIdle(): Promise<void> {
     await Promise.all(this.#pairs.values())
-    for (let turns = 0; turns < 3; turns++) {
+  }
+
+  /** Until what came is accepted. Time may pass meanwhile: nothing is to wait for it. */
+  async isQuiet(): Promise<void> {
+    let left = 10_000
+    for (let turns = 0; turns < 3 && !this.life.isOver; turns++) {
       const before = this.line.gotSure
       await settled()
-      if (this.line.got.length > before && !this.life.isOver) turns = -1
+      if (--left === 0) throw new Error('what came is not accepted')
+      if (this.line.got.length > before) turns = -1
     }
   }
 
