@@ -142,16 +142,6 @@ export class LetterLine {
     return this.#opened.size >= (digestsMax ?? Number.POSITIVE_INFINITY) ? 'full' : 'opens'
   }
 
-  /** Told by the peer that it was turned back, and gone on from there by choice: above what it was told of. */
-  turnedBack({ heard, epoch }: Letter): void {
-    const { promised } = this
-    promised.send = Math.max(promised.send, heard)
-    this.receive = Math.max(this.receive, epoch)
-    this.floor = this.receive
-    promised.receive = Math.max(promised.receive, this.receive)
-    for (const known of [this.#salts, this.#newest, this.#opened]) known.clear()
-  }
-
   opened({ number, session, epoch, seq, salt, world }: Letter): void {
     assert.ok(!this.got.has(number), `${this.name} has letter ${number} twice`)
     this.got.add(number)
