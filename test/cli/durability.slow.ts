@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { after, before, suite, test } from 'node:test'
 import { utf8 } from '../../src/bytes/bytes.ts'
 import { cases, Pair } from './durability.ts'
 
@@ -8,7 +8,11 @@ import { cases, Pair } from './durability.ts'
 for (const reading of ['continue', 'discard'] as const)
   suite(`durability, every way of putting back: ${reading}`, { concurrency: 1 }, () => {
     const results: { case_id: string; direction: string; ok: boolean }[] = []
-    const pair = new Pair(reading)
+    let pair: Pair
+    before(() => {
+      pair = new Pair(reading)
+    })
+    after(() => pair.end())
     for (const name of Object.keys(cases))
       for (const who of ['a', 'b', 'both'] as const)
         for (const to of ['newest', 'older'] as const)
@@ -29,5 +33,5 @@ for (const reading of ['continue', 'discard'] as const)
         utf8(`${JSON.stringify(report, null, 2)}\n`),
       )
     })
-    test('no key and nonce came twice in all of it', () => pair.end())
+    test('no key and nonce came twice in all of it', () => pair.nothingTwice())
   })

@@ -1,4 +1,4 @@
-import { suite, test } from 'node:test'
+import { after, before, suite, test } from 'node:test'
 import { cases, Pair, type Reading } from './durability.ts'
 
 /** As the harness has them: both ends restarted, and put back where the case says. The rest is in the slow suite. */
@@ -9,12 +9,16 @@ const harness: Readonly<Record<Reading, readonly (keyof typeof cases)[]>> = {
 
 for (const reading of ['continue', 'discard'] as const)
   suite(`durability, what is put back: ${reading}`, { concurrency: 1 }, () => {
-    const pair = new Pair(reading)
+    let pair: Pair
+    before(() => {
+      pair = new Pair(reading)
+    })
+    after(() => pair.end())
     for (const name of harness[reading])
       test(name, async () => {
         await pair.begin(name)
         const isConsistent = name === 'IT-DUR-001' || name === 'IT-DUR-002'
         await cases[name]?.(pair, { who: 'both', to: isConsistent ? 'newest' : 'older' }, reading)
       })
-    test('no key and nonce came twice in all of it', () => pair.end())
+    test('no key and nonce came twice in all of it', () => pair.nothingTwice())
   })
