@@ -52,11 +52,12 @@ suite('the demo', () => {
       assert.ok(refused.includes(code), `${code} among ${refused}`)
   })
 
-  test('without any harm done to it, a short one holds, too', async () => {
-    const { exit, result } = await perform({})
-    assert.equal(exit, 'done', result?.trouble)
-    assert.equal(result?.held, true)
-  })
+  if (process.env.SLOW === '1')
+    test('without any harm done to it, a short one holds, too', async () => {
+      const { exit, result } = await perform({})
+      assert.equal(exit, 'done', result?.trouble)
+      assert.equal(result?.held, true)
+    })
 
   test('an order that is missing at the end fails it, by name', async () => {
     const { exit, result } = await perform({

@@ -439,67 +439,79 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
   })
 })
 
-suite('a send that holds the home', { timeout: 300_000 }, () => {
-  const both = new Both()
-  const { scene } = both
-  const nobody = '127.0.0.1:1'
-  before(async () => {
-    await both.meet()
-    await both.receive('bob')
-  })
-  beforeEach(() => both.renew())
-  after(() => scene.end())
-  const startHolder = async (file: string, giveUp: string): Promise<Running> => {
-    writeFileSync(scene.path(file), linesOf(file, 50))
-    const words = ['send', '--to', nobody, '--peer', 'bob', '--home', 'alice', file, '--give-up', giveUp]
-    const holder = scene.start(words)
-    await holder.line(/no answer/)
-    return holder
-  }
-
-  test('serves other commands; another send carries its lines, too', async () => {
-    const holder = await startHolder('held', '30')
-    const put = await scene.run(['state', 'put', '/state/a', '-', '--home', 'alice'], { input: 'x' })
-    assert.equal(put.code, 0, put.stderr)
-    await scene.ok('peer', 'add', 'carol', `pawl1:${'A'.repeat(43)}`, '--home', 'alice')
-    writeFileSync(scene.path('second'), linesOf('second', 50))
-    const second = await both.send('alice', 'second')
-    assert.equal(second.code, 0, second.stderr)
-    const first = await holder.ended
-    assert.equal(first.code, 0, first.stderr)
-    assert.equal(readFileSync(both.got('bob'), 'utf8'), linesOf('held', 50) + linesOf('second', 50))
-  })
-
-  for (const signal of some(['SIGTERM', undefined] as const))
-    test(`when it ends (${signal ?? 'gives up'}), those who were served go on by themselves, each line once`, async () => {
-      const had = readFileSync(both.got('bob'), 'utf8')
-      const port = await freePort()
-      const name = `h-${signal ?? 'end'}`
-      const holder = await startHolder(name, signal === undefined ? '4' : '30')
-      writeFileSync(scene.path('next'), linesOf(`${name} next`, 60))
-      const to = ['send', '--to', `127.0.0.1:${port}`, '--peer', 'bob', '--home', 'alice', '--give-up', '30']
-      const next = scene.start([...to, 'next', '--again', '--json'])
-      writeFileSync(scene.path('third'), linesOf(`${name} third`, 60))
-      const third = scene.start([...to, 'third', '--again', '--json'])
-      await next.line(/mailbox\/retry|progress/)
-      await third.line(/mailbox\/retry|progress/)
-      if (signal !== undefined) holder.child.kill(signal)
-      const { code } = await holder.ended
-      assert.equal(code, signal === undefined ? 20 : 130)
-      await sleep(300)
-      assert.equal(next.child.exitCode, null)
-      assert.equal(third.child.exitCode, null)
-      // From now on the peer is there.
-      const bob = scene.start(['send', '--to', both.port('bob'), '--peer', 'bob', '--home', 'alice', name])
-      for (const running of [next, third, bob]) {
-        const ended = await running.ended
-        assert.equal(ended.code, 0, ended.stderr)
-        if (running === bob) continue
-        const done = JSON.parse(ended.stdout.trimEnd().split('\n').at(-1) ?? '')
-        assert.deepEqual([done.lines, done.queued, done.alreadyDelivered], [60, 60, false])
-      }
-      const got = readFileSync(both.got('bob'), 'utf8').slice(had.length).split('\n').filter(Boolean)
-      assert.equal(got.length, 50 + 60 + 60)
-      assert.equal(new Set(got).size, got.length)
+// The other way round: with --slow.
+if (process.env.SLOW === '1')
+  suite('a send that holds the home', { timeout: 300_000 }, () => {
+    const both = new Both()
+    const { scene } = both
+    const nobody = '127.0.0.1:1'
+    before(async () => {
+      await both.meet()
+      await both.receive('bob')
     })
-})
+    beforeEach(() => both.renew())
+    after(() => scene.end())
+    const startHolder = async (file: string, giveUp: string): Promise<Running> => {
+      writeFileSync(scene.path(file), linesOf(file, 50))
+      const words = ['send', '--to', nobody, '--peer', 'bob', '--home', 'alice', file, '--give-up', giveUp]
+      const holder = scene.start(words)
+      await holder.line(/no answer/)
+      return holder
+    }
+
+    test('serves other commands; another send carries its lines, too', async () => {
+      const holder = await startHolder('held', '30')
+      const put = await scene.run(['state', 'put', '/state/a', '-', '--home', 'alice'], { input: 'x' })
+      assert.equal(put.code, 0, put.stderr)
+      await scene.ok('peer', 'add', 'carol', `pawl1:${'A'.repeat(43)}`, '--home', 'alice')
+      writeFileSync(scene.path('second'), linesOf('second', 50))
+      const second = await both.send('alice', 'second')
+      assert.equal(second.code, 0, second.stderr)
+      const first = await holder.ended
+      assert.equal(first.code, 0, first.stderr)
+      assert.equal(readFileSync(both.got('bob'), 'utf8'), linesOf('held', 50) + linesOf('second', 50))
+    })
+
+    for (const signal of some(['SIGTERM', undefined] as const))
+      test(`when it ends (${signal ?? 'gives up'}), those who were served go on by themselves, each line once`, async () => {
+        const had = readFileSync(both.got('bob'), 'utf8')
+        const port = await freePort()
+        const name = `h-${signal ?? 'end'}`
+        const holder = await startHolder(name, signal === undefined ? '4' : '30')
+        writeFileSync(scene.path('next'), linesOf(`${name} next`, 60))
+        const to = [
+          'send',
+          '--to',
+          `127.0.0.1:${port}`,
+          '--peer',
+          'bob',
+          '--home',
+          'alice',
+          '--give-up',
+          '30',
+        ]
+        const next = scene.start([...to, 'next', '--again', '--json'])
+        writeFileSync(scene.path('third'), linesOf(`${name} third`, 60))
+        const third = scene.start([...to, 'third', '--again', '--json'])
+        await next.line(/mailbox\/retry|progress/)
+        await third.line(/mailbox\/retry|progress/)
+        if (signal !== undefined) holder.child.kill(signal)
+        const { code } = await holder.ended
+        assert.equal(code, signal === undefined ? 20 : 130)
+        await sleep(300)
+        assert.equal(next.child.exitCode, null)
+        assert.equal(third.child.exitCode, null)
+        // From now on the peer is there.
+        const bob = scene.start(['send', '--to', both.port('bob'), '--peer', 'bob', '--home', 'alice', name])
+        for (const running of [next, third, bob]) {
+          const ended = await running.ended
+          assert.equal(ended.code, 0, ended.stderr)
+          if (running === bob) continue
+          const done = JSON.parse(ended.stdout.trimEnd().split('\n').at(-1) ?? '')
+          assert.deepEqual([done.lines, done.queued, done.alreadyDelivered], [60, 60, false])
+        }
+        const got = readFileSync(both.got('bob'), 'utf8').slice(had.length).split('\n').filter(Boolean)
+        assert.equal(got.length, 50 + 60 + 60)
+        assert.equal(new Set(got).size, got.length)
+      })
+  })

@@ -1,12 +1,8 @@
 /** Two nodes take turns at a shared home (docs/spec/ownership.md), as people run them. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import { missingEtcd } from '../keeper/etcd-cluster.ts'
-import { missingPostgres } from '../keeper/postgres-server.ts'
-import { etcdIn, Nodes, postgresIn, type Server } from './nodes.ts'
+import { etcdIn, Nodes, type Server } from './nodes.ts'
 import { assertFails, Scene } from './support.ts'
 
 const listening = ['--listen', '127.0.0.1:0', '--from', 'alice', '--out', 'lines']
@@ -125,30 +121,5 @@ suite('two nodes on etcd', { timeout: 120_000, skip: missing !== undefined && `N
       code: 'cli/USAGE',
     })
     assertFails(await init('--keeper', server.keeper, '--home', 'shared'), { exit: 2, code: 'cli/USAGE' })
-  })
-})
-
-const without = missingPostgres()
-suite('two nodes on postgres', {
-  timeout: 120_000,
-  skip: without !== undefined && `NOT RUN: ${without}`,
-}, () => {
-  const scene = new Scene()
-  const directory = mkdtempSync(join(tmpdir(), 'pawl-pg-'))
-  let server: Server
-  before(async () => {
-    server = await postgresIn(directory)
-  })
-  after(async () => {
-    await server?.end()
-    rmSync(directory, { recursive: true, force: true })
-    await scene.end()
-  })
-
-  test('the owner is stopped, another takes over, and every line arrives once', async () => {
-    const nodes = await Nodes.meet(scene, server.keeper)
-    await begin(nodes)
-    await stopTheFirst(nodes)
-    await everyLineOnce(nodes)
   })
 })

@@ -5,6 +5,8 @@ import { exploreShown } from './explore-damage.ts'
 import type { Job } from './explore-job.ts'
 import { noTotals, runJobs, type Totals } from './explore-pool.ts'
 
+const slow = process.env.SLOW === '1'
+
 const total = noTotals()
 after(() => {
   console.log(
@@ -22,18 +24,20 @@ async function runAll(jobs: readonly Job[]): Promise<Totals> {
 
 test('each call of the disk gone wrong in each way loses nothing acknowledged and shows nothing older', async () => {
   const { injected, opens, refused } = await runAll(
-    histories(1).map((history, n): Job => {
-      // All of them open the home alike.
-      return { kind: 'faults', history: namesOf(history), lastStepOnly: n > 0, seed: n }
-    }),
+    histories(1)
+      .filter((_, n) => slow || n % 2 === 0)
+      .map((history, n): Job => {
+        // All of them open the home alike.
+        return { kind: 'faults', history: namesOf(history), lastStepOnly: n > 0, seed: n }
+      }),
   )
-  assert.ok(injected > 1000 && opens > 3000, `${injected} faults, ${opens} opens`)
-  assert.ok(refused > 100 && refused < opens / 4, `${refused} refusals`)
+  assert.ok(injected > 700 && opens > 2000, `${injected} faults, ${opens} opens`)
+  assert.ok(refused > 50 && refused < opens / 4, `${refused} refusals`)
 })
 
 test('rot, lost, misplaced and older sectors, and files put back, are refused or harmless', async () => {
   const all = [['put a', 'delete a'], ['shred'], ['scope'], ['compact']]
-  const names = process.env.SLOW === '1' ? all : all.slice(0, 2)
+  const names = slow ? all : all.slice(0, 2)
   const { damaged, refused } = await runAll(
     names.map((history, seed): Job => ({ kind: 'damage', history, seed })),
   )
