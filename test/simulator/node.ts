@@ -77,9 +77,10 @@ export function cut(file: FileNode, length: number, sectorSize: number): FileNod
     high = (high - highAt(sector, index)) | 0
   }
   const chunks = after.chunks.slice(0, Math.ceil(first / chunkSectors))
-  const last = chunks.at(-1)
-  if (last !== undefined && first % chunkSectors !== 0)
-    chunks[chunks.length - 1] = last.map((sector, i) => (i < first % chunkSectors ? sector : undefined))
+  const at = Math.floor(first / chunkSectors)
+  const last = chunks[at] // not there if the file grew into it and nothing was written there yet
+  if (last !== undefined)
+    chunks[at] = last.map((sector, i) => (i < first % chunkSectors ? sector : undefined))
   return { ...after, chunks, length, low, high }
 }
 

@@ -56,6 +56,19 @@ test('C3: a length without data may show garbage in profile writeback, not over 
   assert.equal(await count('writeback', allocated, write([a, 0])), 2)
 })
 
+test('C3: a length that lands alone takes nothing from what was there, however long the file is', async () => {
+  const image = plantFile(empty, '/f', new Uint8Array(60 * 512).fill(7))
+  const disk = new SimulatedDisk(image, { profile: 'posix' })
+  const file = await disk.open('/f', { access: 'write' })
+  await file.write(new Uint8Array(8 * 512), 60 * 512)
+  for (const state of disk.crashStates())
+    assert.ok(
+      bytesAt(state, '/f')
+        ?.subarray(0, 60 * 512)
+        .every(byte => byte === 7),
+    )
+})
+
 test('C3: entries land per name, or in the order of the journal', async () => {
   const both: Program = async disk => {
     await create(disk, '/x')
