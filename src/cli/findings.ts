@@ -198,7 +198,7 @@ async function* peerFindings(home: ReadableHome): AsyncGenerator<Finding> {
     if (waits !== undefined)
       yield {
         ...warning('amended', `${name} went on by amendment ${waits} and is refused until you allow it`),
-        hint: `pawl peer allow-lost ${name}; pawl recover shows more`,
+        hint: `pawl recover, on this home, shows the command that allows it`,
       }
   }
 }

@@ -192,21 +192,21 @@ function waysOf(home: string, found: Diagnosis, peers: readonly PeerFound[]): Wa
   }
   const wait: Way = {
     way: 'wait',
-    command: 'pawl doctor',
+    command: `pawl doctor --home ${place}`,
     about: 'see that its keeper runs and is reached, and try again',
     loses: 'nothing',
   }
   const keeperLost: Way = {
     way: 'keeper lost',
-    command: 'pawl keeper lost --yes NEW-KEEPER',
+    command: `pawl keeper lost --yes NEW-KEEPER --home ${place}`,
     about: 'if the keeper is gone for good and these are the newest home and anchor, go on with another one',
     loses: 'what it would have said of an older copy',
   }
   if (verdict === 'the keeper is away') return [wait, keeperLost]
-  if (verdict === 'nothing is wrong') return [...peers.flatMap(allowing), putBack, goOn]
+  if (verdict === 'nothing is wrong') return [...peers.flatMap(peer => allowing(peer, place)), putBack, goOn]
   const change: Way = {
     way: 'keeper lost',
-    command: 'pawl keeper change THE-SAME-KEEPER-AGAIN',
+    command: `pawl keeper change THE-SAME-KEEPER-AGAIN --home ${place}`,
     about: 'if a change of its keeper was cut short just now, carry that on',
     loses: 'nothing',
   }
@@ -214,10 +214,17 @@ function waysOf(home: string, found: Diagnosis, peers: readonly PeerFound[]): Wa
   return [...(mayBeCutShort ? [change] : []), putBack, restore, refuse, ...(mayGoOn ? [goOn] : [])]
 }
 
-function allowing({ name, waits }: PeerFound): Way[] {
+function allowing({ name, waits }: PeerFound, place: string): Way[] {
   if (waits === undefined) return []
   const about = `let ${name} go on, which was put back and went on by amendment ${waits}; it says what that loses, and asks`
-  return [{ way: 'allow', command: `pawl peer allow-lost ${name}`, about, loses: 'messages that it names' }]
+  return [
+    {
+      way: 'allow',
+      command: `pawl peer allow-lost ${name} --home ${place}`,
+      about,
+      loses: 'messages that it names',
+    },
+  ]
 }
 
 /** Groups that were acknowledged and are not here. */
