@@ -20,7 +20,7 @@ import type { Owned } from '../state/takeover.ts'
 import { isShared, type Term } from '../state/terms.ts'
 import { type Given, NoHomeError, NoPeerError, UsageError } from './command.ts'
 import { fromBackup } from './hints.ts'
-import { own, refuseShared, type SharedOptions, sharedAt } from './shared.ts'
+import { own, refuseShared, refuseStandingBy, type SharedOptions, sharedAt } from './shared.ts'
 
 /** What a command may do with a home that another process may be using. */
 export type ReadableHome = Pick<Reader, 'mark' | 'config' | 'get' | 'getSecret' | 'list' | 'close'> & {
@@ -83,6 +83,7 @@ export async function openOwned(
   options: SharedOptions,
 ): Promise<Pick<Owned, 'store' | 'why'> & { readonly term: Term | undefined }> {
   const { home, base, shared } = await readableHome(given)
+  if (shared === undefined) refuseStandingBy(given, home)
   const { store, term, why } =
     shared === undefined
       ? {

@@ -39,6 +39,15 @@ export async function own(given: Given, world: World, home: string, options: Sha
   return owned
 }
 
+/** Nobody takes over a home that is not shared. @throws UsageError */
+export function refuseStandingBy(given: Given, home: string): void {
+  if (given.has('--standby') || given.text('--silence') !== undefined)
+    throw new UsageError(
+      `${home} is no shared home, so nobody stands by for its owner`,
+      'leave --standby and --silence out, or make a shared home: docs/guides/two-nodes.md',
+    )
+}
+
 /** `--silence SECONDS`: how long an owner may give no sign of life. */
 function silenceNamed(given: Given): { readonly silenceMs?: number } {
   const text = given.text('--silence')

@@ -120,6 +120,13 @@ suite('two nodes on etcd', { timeout: 120_000, skip: missing !== undefined && `N
       exit: 2,
       code: 'cli/USAGE',
     })
+    await scene.home('plain')
+    for (const more of [['--standby'], ['--silence', '3']])
+      assertFails(await scene.run(['receive', ...listening, '--home', 'plain', ...more]), {
+        exit: 2,
+        code: 'cli/USAGE',
+        error: /no shared home/,
+      })
     assertFails(await init('--keeper', server.keeper, '--home', 'shared'), { exit: 2, code: 'cli/USAGE' })
   })
 })
