@@ -197,8 +197,7 @@ export class Journal {
   async reserve(bytes: number, before: Frontier, use: ReserveUse): Promise<void> {
     await this.#ahead
     if (this.#aheadFailure !== undefined) throw this.#aheadFailure
-    // Ahead, so that it is not lengthened with every group.
-    // And what compaction frees for the segment that comes next is taken by nobody else before.
+    // Ahead, so that it is not lengthened with every group; and before anything else takes what compaction has freed.
     const wanted = use === 'nothing' ? this.#reserveWanted(bytes + limits.growBytes) : this.#reserveKept(use)
     await this.#reserve.ensure(wanted)
     await this.#withReserve(bytes, use, () => this.#makeRoom(bytes, before))

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import type { Disk, File } from '../../src/host/disk.ts'
+import type { Disk } from '../../src/host/disk.ts'
 import { sameMark } from '../../src/mark/mark.ts'
 import { amendments } from '../../src/state/amendments.ts'
 import { restoreHome } from '../../src/state/backup/restore.ts'
@@ -20,6 +20,7 @@ import { emptyImage, type Image } from '../simulator/image.ts'
 import type { ProfileName } from '../simulator/profile.ts'
 import { plantDirectory } from '../simulator/surgery.ts'
 import { publicHalf, recovery } from './backup-support.ts'
+import { over, overFile } from './disks.ts'
 import { bytesOf, coded, textOf } from './support.ts'
 
 const total = { points: 0, images: 0, checks: 0, bugs: 0 }
@@ -72,22 +73,6 @@ async function before({ anchor, keeper }: Scenario): Promise<{ image: Image; mar
   }
   for (const path of ['/disk', '/anchors', '/backups']) await disk.syncDirectory(path)
   return { image: disk.killState(), marked }
-}
-
-/** A disk with some of its calls in other hands. */
-function over(disk: Disk, calls: Partial<Disk>): Disk {
-  return {
-    open: (path, options) => disk.open(path, options),
-    makeDirectory: path => disk.makeDirectory(path),
-    list: path => disk.list(path),
-    rename: (from, to) => disk.rename(from, to),
-    unlink: path => disk.unlink(path),
-    removeDirectory: path => disk.removeDirectory(path),
-    stat: path => disk.stat(path),
-    syncDirectory: path => disk.syncDirectory(path),
-    lock: path => disk.lock(path),
-    ...calls,
-  }
 }
 
 function restore(disk: Disk, base: string = anchorBase) {
@@ -236,17 +221,6 @@ async function mustFind(
 
 const nothing = async () => undefined
 
-function methodsOf(file: File): File {
-  return {
-    read: (into, position) => file.read(into, position),
-    write: (bytes, position) => file.write(bytes, position),
-    truncate: length => file.truncate(length),
-    sync: () => file.sync(),
-    stat: () => file.stat(),
-    close: () => file.close(),
-  }
-}
-
 test('planted: the directory of the anchors is not synced', () =>
   mustFind('missing directory sync', disk =>
     over(disk, { syncDirectory: path => (path === anchorBase ? nothing() : disk.syncDirectory(path)) }),
@@ -257,7 +231,7 @@ test('planted: the new store key is not synced', () =>
     over(disk, {
       async open(path, options) {
         const file = await disk.open(path, options)
-        return /\.restoring\.\w+\/key$/.test(path) ? { ...methodsOf(file), sync: nothing } : file
+        return /\.restoring\.\w+\/key$/.test(path) ? overFile(file, { sync: nothing }) : file
       },
     }),
   ))
@@ -267,7 +241,7 @@ test('planted: what says that a home is unfinished is not synced', () =>
     over(disk, {
       async open(path, options) {
         const file = await disk.open(path, options)
-        return path.endsWith('/restoring.cbor') ? { ...methodsOf(file), sync: nothing } : file
+        return path.endsWith('/restoring.cbor') ? overFile(file, { sync: nothing }) : file
       },
     }),
   ))

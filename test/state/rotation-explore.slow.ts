@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { after, test } from 'node:test'
 import { recordSealings } from '../../src/crypto/aead.ts'
-import type { Disk, File } from '../../src/host/disk.ts'
+import type { Disk } from '../../src/host/disk.ts'
 import { Committer } from '../../src/state/committer.ts'
 import { createHome } from '../../src/state/create.ts'
 import { openHome, type World } from '../../src/state/home.ts'
@@ -13,6 +13,7 @@ import { SeededEntropy } from '../simulator/entropy.ts'
 import { CrashFound, type Explored, explore } from '../simulator/explore.ts'
 import { emptyImage, type Image } from '../simulator/image.ts'
 import { plantDirectory } from '../simulator/surgery.ts'
+import { over, overFile } from './disks.ts'
 
 // The shipped sizes are for real disks; what is explored is the order of writes, not their volume.
 Object.assign(limits, { growBytes: 16_384, segmentBytesMax: 16_384 })
@@ -150,40 +151,13 @@ async function mustFind(plant: Plant, what: Rotated): Promise<void> {
 }
 
 function withoutSyncsOf(name: string): (disk: Disk) => Disk {
-  return real => ({
-    ...bound(real),
-    async open(path, options) {
-      if (!path.endsWith(name)) return real.open(path, options)
-      const file = await real.open(path, { access: options.access })
-      const over: File = { ...boundFile(file), sync: async () => {} }
-      return over
-    },
-  })
-}
-
-function bound(disk: Disk): Disk {
-  return {
-    open: (path, options) => disk.open(path, options),
-    makeDirectory: path => disk.makeDirectory(path),
-    list: path => disk.list(path),
-    rename: (from, to) => disk.rename(from, to),
-    unlink: path => disk.unlink(path),
-    removeDirectory: path => disk.removeDirectory(path),
-    stat: path => disk.stat(path),
-    syncDirectory: path => disk.syncDirectory(path),
-    lock: path => disk.lock(path),
-  }
-}
-
-function boundFile(file: File): File {
-  return {
-    read: (into, position) => file.read(into, position),
-    write: (bytes, position) => file.write(bytes, position),
-    truncate: length => file.truncate(length),
-    sync: () => file.sync(),
-    stat: () => file.stat(),
-    close: () => file.close(),
-  }
+  return real =>
+    over(real, {
+      async open(path, options) {
+        if (!path.endsWith(name)) return real.open(path, options)
+        return overFile(await real.open(path, { access: options.access }), { sync: async () => {} })
+      },
+    })
 }
 
 test('planted: the new store key is used before it is durable', () =>
@@ -193,7 +167,7 @@ test('planted: the slot of a successor is used before it is durable', () =>
   mustFind({ disk: withoutSyncsOf('/slots') }, { scopes: ['apart'] }))
 
 test('planted: the old key goes before the names of what was under it are gone for good', () =>
-  mustFind({ disk: real => ({ ...bound(real), syncDirectory: async () => {} }) }, { storeKey: true }))
+  mustFind({ disk: real => over(real, { syncDirectory: async () => {} }) }, { storeKey: true }))
 
 test('planted: the mark stays under the old store key', () =>
   mustFind(
