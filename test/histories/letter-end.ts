@@ -35,8 +35,10 @@ export class LetterEnd {
       const letters = await openLetters(end, line, running, bounds)
       const started = new LetterEnd(end, line, life, running, letters)
       const got = running.endpoint.store.list('/state/got/').map(path => Number(path.slice(11)))
+      const before = line.session
       line.isFound({ session: started.#session, epochs: letters.stands ? letters.epochs : undefined, got })
-      if (line.finishing !== undefined && line.session !== undefined && line.handshake !== line.finishing)
+      // It died while it finished a handshake: another session than before is that handshake's.
+      if (line.finishing !== undefined && line.session !== undefined && line.session !== before)
         line.handshake = line.finishing
       return started
     }
