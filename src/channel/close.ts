@@ -6,7 +6,7 @@ import { frameTypes } from './frame.ts'
 import { channelLimits } from './limits.ts'
 import { decode } from './message.ts'
 import { type ChannelCode, type CloseReason, codeOf, isCloseReason, refusal } from './reasons.ts'
-import type { Action, Closed, Ending, State, Step } from './state.ts'
+import type { Action, Closed, Ending, Standing, State, Step } from './state.ts'
 import { seal, type Traffic } from './traffic.ts'
 
 /** The end of a channel (C7; docs/spec/channel.md section 6): what CLOSE says, and that nothing is left after it. */
@@ -103,25 +103,37 @@ export function secretsOf(state: State): readonly Secret[] {
   if ('send' in state) secrets.push(state.send.key)
   if ('receive' in state) secrets.push(state.receive.key)
   if ('previous' in state && state.previous) secrets.push(state.previous.key)
-  if ('exporter' in state) secrets.push(state.exporter)
-  if ('next' in state) secrets.push(state.next.clientKey, state.next.serverKey, state.next.exporter)
+  if ('exporter' in state) secrets.push(state.exporter, state.chain.secret)
+  if ('following' in state) secrets.push(state.following.key)
+  if ('next' in state) {
+    const { clientKey, serverKey, exporter, chain } = state.next
+    secrets.push(clientKey, serverKey, exporter, chain.secret)
+  }
   if ('commit' in state) secrets.push(state.commit.secret.res)
   if ('config' in state && 'memory' in state.config)
     secrets.push(...state.config.memory.secrets.map(({ res }) => res))
   return secrets
 }
 
-function timersOf(state: State): readonly Action[] {
+/** Stops the timers that a state has running. */
+export function timersOf(state: State): readonly Action[] {
   switch (state.name) {
     case 'closed':
       return []
-    case 'established':
-      return [{ kind: 'stop-timer', timer: 'age' }]
     case 'closing':
       return [{ kind: 'stop-timer', timer: 'close' }]
     default:
-      return [{ kind: 'stop-timer', timer: 'handshake' }]
+      if (!isStanding(state)) return [{ kind: 'stop-timer', timer: 'handshake' }]
+      return [
+        { kind: 'stop-timer', timer: 'age' },
+        { kind: 'stop-timer', timer: 'rekey' },
+      ]
   }
+}
+
+/** Whether a session stands: it seals and opens, and is not being closed. */
+export function isStanding(state: State): state is Standing {
+  return 'exporter' in state
 }
 
 /** A frame that its state does not take. */

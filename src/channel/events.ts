@@ -8,7 +8,7 @@ import type { ChannelCode, CloseReason } from './reasons.ts'
 import type { Purpose } from './schedule.ts'
 
 /** What happens to a channel, and what it wants done (C8; `handshake.ts` says what a driver owes). */
-export type Timer = 'handshake' | 'age' | 'close'
+export type Timer = 'handshake' | 'age' | 'rekey' | 'close'
 
 // ---- events ----
 
@@ -31,14 +31,23 @@ export type HandshakeEvent =
 
 export type SendEvent = { readonly kind: 'send'; readonly plaintext: Uint8Array }
 
-export type EstablishedEvent = FrameEvent | SendEvent | CommonEvent
+/** New keys are wanted now, before any limit asks for them. */
+export type RekeyEvent = { readonly kind: 'rekey-requested' }
+
+/** What happens to a session that stands. */
+export type SessionEvent =
+  | FrameEvent
+  | SendEvent
+  | RekeyEvent
+  | Extract<HandshakeEvent, { kind: 'signed' | 'verified' | 'committed' }>
+  | CommonEvent
 
 export type CommonEvent =
   | { readonly kind: 'close-requested'; readonly reason: CloseReason; readonly text: string }
   | { readonly kind: 'wire-ended' }
   | { readonly kind: 'timeout'; readonly timer: Timer }
 
-export type Event = HandshakeEvent | SendEvent
+export type Event = HandshakeEvent | SendEvent | RekeyEvent
 
 // ---- actions ----
 
@@ -94,8 +103,11 @@ export type Action =
       /** The most a `send` may carry. */
       readonly dataBytesMax: number
     }
+  /** New keys are to be remembered; `alone`: without the ones before, since the peer has them. `secret.res` is the driver's. */
+  | ({ readonly kind: 'commit-rekey'; readonly peer: Identity; readonly alone: boolean } & Continued<Secret>)
   | { readonly kind: 'peer-heard'; readonly secretId: Uint8Array }
   | { readonly kind: 'deliver'; readonly plaintext: Uint8Array }
-  | { readonly kind: 'limit-reached'; readonly limit: 'frames' | 'blocks' | 'age' }
+  /** Both directions have gone on to this epoch. */
+  | { readonly kind: 'rekeyed'; readonly epoch: number }
   | { readonly kind: 'end-wire' }
   | ({ readonly kind: 'closed' } & Ending)

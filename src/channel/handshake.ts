@@ -19,7 +19,10 @@
  * - **peer-heard** comes once, before the first `deliver`: `afterHeard` is made durable, and what comes after is
  *   acknowledged only then. If it gives nothing the session is superseded: `close-requested` 72, and the actions behind
  *   it are not performed.
- * - **limit-reached** comes once: open a new stream, and close this one when it has taken over.
+ * - **A session that stands** goes on while `sign`, `verify` and `commit-rekey` of a rekey are under way: frames, `send`
+ *   and all else may come before their answer, but no frame while the state is `client-verifying-commit`.
+ * - **commit-rekey** -> `committed`, as `commit`, but that no other session is closed; with `alone`, `afterHeard` of the
+ *   same secret is in the same commit.
  * - **One at a time.** At most one handshake as client per memory is under way; a state is given to `step` once.
  * - **Secrets.** Those in a config or an event become the channel's, those in an action the driver's. A driver that
  *   drops a channel before `closed` calls `dispose`.

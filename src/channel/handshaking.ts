@@ -5,7 +5,7 @@ import type { Suite } from '../crypto/suite.ts'
 import { closedByPeer, end, parseClose, refuse, unexpected } from './close.ts'
 import { type Frame, frameTypes, isPlain, noSession } from './frame.ts'
 import { checkSignature, encodeProof } from './proof.ts'
-import { refusal } from './reasons.ts'
+import { type CloseReason, refusal } from './reasons.ts'
 import { handshakeKeys, transcriptHash } from './schedule.ts'
 import type {
   ClientSigning,
@@ -14,6 +14,7 @@ import type {
   Handshaking,
   Keyed,
   Next,
+  Proving,
   Role,
   ServerSigning,
   Step,
@@ -116,33 +117,57 @@ export function prove(
   state: ClientSigning | ServerSigning,
   signature: Uint8Array,
   key: Secret,
-  [signed, mac]: readonly ['CSIG', 'CFIN'] | readonly ['SSIG', 'SFIN'],
+  names: ProofNames,
 ) {
-  const said = [...state.flight, encodeProof(signed, checkSignature(signature))]
-  const whole = [...said, encodeProof(mac, finished(state, key, ...said))]
+  const whole = proven(state, signature, key, names)
   const { bytes, traffic } = sealFlight(state, whole)
   return { bytes, send: traffic, transcript: [...state.transcript, ...whole] }
 }
 
-export function hashOf(state: Keyed, ...more: readonly Uint8Array[]): Uint8Array {
-  return transcriptHash(state.suite.kdf, [...state.transcript, ...more])
+type ProofNames = readonly ['CSIG', 'CFIN'] | readonly ['SSIG', 'SFIN']
+
+/** The flight with its signature and its MAC. */
+export function proven(
+  state: Proving & { readonly flight: readonly Uint8Array[] },
+  signature: Uint8Array,
+  key: Secret,
+  [signed, mac]: ProofNames,
+): readonly Uint8Array[] {
+  const said = [...state.flight, encodeProof(signed, checkSignature(signature))]
+  return [...said, encodeProof(mac, finished(state, key, ...said))]
+}
+
+export function hashOf(
+  { suite, transcript }: Pick<Proving, 'suite' | 'transcript'>,
+  ...more: readonly Uint8Array[]
+): Uint8Array {
+  return transcriptHash(suite.kdf, [...transcript, ...more])
 }
 
 /** SFIN or CFIN over the transcript so far. */
-export function finished(state: Keyed, key: Secret, ...more: readonly Uint8Array[]): Uint8Array {
+export function finished(
+  state: Pick<Proving, 'suite' | 'transcript'>,
+  key: Secret,
+  ...more: readonly Uint8Array[]
+): Uint8Array {
   return state.suite.kdf.mac(key, hashOf(state, ...more))
 }
 
-export function checkMac(right: Uint8Array, claimed: Uint8Array, what: string): void {
-  if (!equalSecrets(right, claimed)) throw refusal(50, `${what} is wrong`)
+export function checkMac(
+  right: Uint8Array,
+  claimed: Uint8Array,
+  what: string,
+  reason: CloseReason = 50,
+): void {
+  if (!equalSecrets(right, claimed)) throw refusal(reason, `${what} is wrong`)
 }
 
-/** A key share of the other end that cannot be used is refused with 50. */
-export function withShare<T>(use: () => T): T {
+/** A key share of the other end that cannot be used is refused. */
+export function withShare<T>(use: () => T, reason: CloseReason = 50): T {
   try {
     return use()
   } catch (cause) {
-    if (cause instanceof KemError) throw refusal(50, 'a key share that cannot be used', cause)
+    if (cause instanceof KemError) throw refusal(reason, 'a key share that cannot be used', cause)
     throw cause
   }
 }
@@ -162,6 +187,7 @@ export function establish(state: KeyedState & { readonly next: Next }, send: Uin
     state: {
       name: 'established',
       config,
+      role: isServer ? 'server' : 'client',
       suite: next.suite,
       peer: next.peer,
       peerDataBytesMax: next.peerDataBytesMax,
@@ -169,9 +195,9 @@ export function establish(state: KeyedState & { readonly next: Next }, send: Uin
       receive: isServer ? client : server,
       previous: isServer ? state.receive : undefined,
       exporter: next.exporter,
+      chain: next.chain,
       secretId: next.made.id,
       heard: false,
-      limitReported: false,
     },
     actions: [
       ...(send ? [{ kind: 'send', bytes: send } as const] : []),

@@ -4,7 +4,7 @@ export const channelLimits = {
   handshakeFrameBytesMax: 131_072,
   dataBytesMin: 1_024,
   dataBytesMax: 65_536,
-  rekeyFrameBytesMax: 16_384,
+  rekeyFrameBytesMax: 131_072,
   closeTextBytesMax: 256,
   signatureBytesMax: 8_192,
   recordsMax: 8,
@@ -14,10 +14,13 @@ export const channelLimits = {
 
   handshakeMsMax: 10_000,
   closeMsMax: 2_000,
+  rekeyMsMax: 30_000,
 
   epochFramesMax: 2 ** 20,
   epochBlocksMax: 2 ** 30,
   epochMsMax: 600_000,
+  /** Of the epoch before, that a server still takes once it has gone on to the next one. */
+  inFlightFramesMax: 2 ** 17,
 
   hardFramesMax: 2 ** 23,
   hardBlocksMax: 2 ** 34,
@@ -31,9 +34,11 @@ export const channelLimits = {
 export type Tunable = {
   readonly handshakeMsMax: number
   readonly closeMsMax: number
+  readonly rekeyMsMax: number
   readonly epochFramesMax: number
   readonly epochBlocksMax: number
   readonly epochMsMax: number
+  readonly inFlightFramesMax: number
   readonly hardFramesMax: number
   readonly hardBlocksMax: number
   readonly dataBytesMax: number
@@ -50,9 +55,11 @@ export function lowered(wanted: Partial<Tunable> = {}): Tunable {
   return {
     handshakeMsMax: pick('handshakeMsMax'),
     closeMsMax: pick('closeMsMax'),
+    rekeyMsMax: pick('rekeyMsMax'),
     epochFramesMax: pick('epochFramesMax'),
     epochBlocksMax: pick('epochBlocksMax'),
     epochMsMax: pick('epochMsMax'),
+    inFlightFramesMax: pick('inFlightFramesMax'),
     hardFramesMax: pick('hardFramesMax'),
     hardBlocksMax: pick('hardBlocksMax'),
     dataBytesMax: pick('dataBytesMax', channelLimits.dataBytesMin),

@@ -3,7 +3,7 @@ import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
 import { refusal } from './reasons.ts'
 
-/** Handshake messages: type u8, length u32, body (docs/spec/channel.md section 3). */
+/** Messages of handshakes and rekeys: type u8, length u32, body (docs/spec/channel.md section 3, rekey.md section 1). */
 export const messageTypes = {
   CHLO: 1,
   SHLO: 2,
@@ -20,6 +20,11 @@ export const messageTypes = {
   CSIG: 13,
   CFIN: 14,
   SDONE: 15,
+  RKINIT: 16,
+  RKACK: 17,
+  RKCOMMIT: 18,
+  RKSWITCH: 19,
+  RKPLEASE: 20,
 } as const
 export type MessageName = keyof typeof messageTypes
 

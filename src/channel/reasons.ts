@@ -14,6 +14,8 @@ export const closeReasons = {
   30: { name: 'EPOCH_MISMATCH', code: 'channel/REPLAY' },
   31: { name: 'EPOCH_EXHAUSTED', code: 'channel/EXHAUSTED' },
   40: { name: 'REKEY_FAILED', code: 'channel/PROTOCOL' },
+  41: { name: 'REKEY_TIMEOUT', code: 'channel/TIMEOUT' },
+  42: { name: 'REKEY_CONFIRM', code: 'channel/TAMPERED' },
   50: { name: 'HANDSHAKE_FAILED', code: 'channel/HANDSHAKE_FAILED' },
   51: { name: 'UNKNOWN_IDENTITY', code: 'channel/UNKNOWN_IDENTITY' },
   52: { name: 'DOWNGRADE', code: 'channel/DOWNGRADE' },

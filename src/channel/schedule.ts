@@ -19,7 +19,11 @@ export type EpochKeys = {
   readonly serverKey: Secret
   readonly exporter: Secret
   readonly res: Secret
+  readonly chain: Chain
 }
+
+/** What the next rekey goes on from (docs/spec/rekey.md section 2): R, and the hash of all that was said until then. */
+export type Chain = { readonly secret: Secret; readonly hash: Uint8Array }
 
 export const modeStream = 1
 export const modeLetter = 2
@@ -55,13 +59,16 @@ export function handshakeKeys(
   }
 }
 
-/** `res` is the secret that the handshake goes on from, if any; it stays the caller's. `proofs` is TH(1..4). */
+/**
+ * `res` is the secret that the handshake goes on from, if any; it stays the caller's. `proofs` is TH(1..4). Of a rekey
+ * there is neither `res` nor `results`, and `proofs` is T(RKCOMMIT).
+ */
 export function mainSecret(
   kdf: Kdf,
   hs: Secret,
   res: Secret | undefined,
   proofs: Uint8Array,
-  results: Uint8Array,
+  results: Uint8Array = empty,
 ): Secret {
   using salt = expandLabel(kdf, hs, 'derived', kdf.hash(empty))
   using main0 = kdf.extract(salt.bytes, res?.bytes ?? zeros(kdf))
@@ -75,7 +82,7 @@ export function confirmation(kdf: Kdf, main: Secret, proofs: Uint8Array, results
   return kdf.mac(key, proofs, results)
 }
 
-/** `all` is TH(1..5). */
+/** `all` is TH(1..5), or T(SFIN) of a rekey. */
 export function epochKeys(kdf: Kdf, main: Secret, all: Uint8Array): EpochKeys {
   using client = expandLabel(kdf, main, 'c ap', all)
   using server = expandLabel(kdf, main, 's ap', all)
@@ -84,6 +91,25 @@ export function epochKeys(kdf: Kdf, main: Secret, all: Uint8Array): EpochKeys {
     serverKey: trafficKey(kdf, server),
     exporter: expandLabel(kdf, main, 'exp', all),
     res: expandLabel(kdf, main, 'res', all),
+    chain: { secret: expandLabel(kdf, main, 'rekey', all), hash: all },
+  }
+}
+
+/** The keys of a rekey's proofs. Takes ownership of `shared`. `shares` is T(RKACK) of docs/spec/rekey.md. */
+export function rekeyKeys(
+  kdf: Kdf,
+  chain: Chain,
+  shared: Secret,
+  shares: Uint8Array,
+): Omit<HandshakeKeys, 'clientKey' | 'serverKey'> {
+  using input = shared
+  const hs = kdf.extract(chain.secret.bytes, input.bytes)
+  using client = expandLabel(kdf, hs, 'c rk', shares)
+  using server = expandLabel(kdf, hs, 's rk', shares)
+  return {
+    hs,
+    clientFinished: expandLabel(kdf, client, 'finished', empty),
+    serverFinished: expandLabel(kdf, server, 'finished', empty),
   }
 }
 
@@ -114,8 +140,13 @@ export function exportSecret(
   return expandLabel(kdf, derived, 'exporter', kdf.hash(context), length)
 }
 
-/** What a signature of the handshake is for; the signature module frames it and gives it to ML-DSA as context. */
-export const purposes = { server: 'QSPv1 server auth', client: 'QSPv1 client auth' } as const
+/** What a signature of a handshake or rekey is for; the signature module frames it and gives it to ML-DSA as context. */
+export const purposes = {
+  server: 'QSPv1 server auth',
+  client: 'QSPv1 client auth',
+  rekeyServer: 'QSPv1 rekey server',
+  rekeyClient: 'QSPv1 rekey client',
+} as const
 export type Purpose = (typeof purposes)[keyof typeof purposes]
 
 export const macOneLabel = utf8('qsp1 mac1')

@@ -4,10 +4,10 @@ import type { Suite } from '../crypto/suite.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Identity } from '../signature/identity.ts'
 import type { ContinueBlock, Positions } from './block.ts'
-import type { Memory } from './continuity.ts'
+import type { Continued, Memory } from './continuity.ts'
 import type { Action, Commit, Ending } from './events.ts'
 import type { Tunable } from './limits.ts'
-import type { HandshakeKeys } from './schedule.ts'
+import type { Chain, HandshakeKeys } from './schedule.ts'
 import type { Traffic } from './traffic.ts'
 
 /** The states of a channel (C8). A state is used once: `step` gives the next one. */
@@ -16,10 +16,11 @@ export type {
   Commit,
   CommonEvent,
   Ending,
-  EstablishedEvent,
   Event,
   HandshakeEvent,
+  RekeyEvent,
   SendEvent,
+  SessionEvent,
   Timer,
   Verdict,
 } from './events.ts'
@@ -48,11 +49,15 @@ export type ClientConfig = LocalConfig & {
 type Local = Omit<LocalConfig, 'limits'> & { readonly limits: Tunable }
 type ClientLocal = Local & Omit<ClientConfig, keyof LocalConfig>
 
-/** What an end has from SHLO on: keys of the handshake and what was said so far. */
-export type Keyed = {
+/** Two ends prove who they are to each other: what was said so far, and the keys it is proved with. */
+export type Proving = {
   readonly suite: Suite
   readonly transcript: readonly Uint8Array[]
   readonly keys: Omit<HandshakeKeys, 'clientKey' | 'serverKey'>
+}
+
+/** What an end has from SHLO on: keys of the handshake and what was said so far. */
+export type Keyed = Proving & {
   readonly send: Traffic
   readonly receive: Traffic
   /** Whether the peer has proved who it is. */
@@ -68,6 +73,7 @@ export type Next = Met & {
   readonly clientKey: Secret
   readonly serverKey: Secret
   readonly exporter: Secret
+  readonly chain: Chain
 }
 
 export type ClientWaitsHello = {
@@ -142,6 +148,7 @@ export type Handshaking = ClientHandshaking | ServerHandshaking
 
 type Session = {
   readonly config: Local
+  readonly role: Role
   readonly suite: Suite
   readonly receive: Traffic
   /** Opens a CLOSE of the handshake's epoch until the client's first frame (C5); servers only. */
@@ -150,17 +157,85 @@ type Session = {
   readonly heard: boolean
 }
 
-export type Established = Session & {
-  readonly name: 'established'
+type Open = Session & {
   readonly peer: Identity
   readonly peerDataBytesMax: number
   readonly send: Traffic
   readonly exporter: Secret
-  readonly limitReported: boolean
+  readonly chain: Chain
 }
+
+export type Established = Open & { readonly name: 'established' }
+
+/** The epoch to come. */
+export type Rekeyed = {
+  readonly epoch: number
+  readonly clientKey: Secret
+  readonly serverKey: Secret
+  readonly exporter: Secret
+  readonly chain: Chain
+  readonly id: Uint8Array
+}
+
+export type ServerWaitsAck = Open & {
+  readonly name: 'server-waits-ack'
+  readonly pair: KemKeyPair
+  readonly transcript: readonly Uint8Array[]
+}
+export type ServerVerifyingAck = Open &
+  Proving & { readonly name: 'server-verifying-ack'; readonly shown: Identity }
+export type ServerSigningCommit = Open &
+  Proving & {
+    readonly name: 'server-signing-commit'
+    readonly shown: Identity
+    readonly flight: readonly Uint8Array[]
+  }
+export type ServerCommittingRekey = Open & {
+  readonly name: 'server-committing-rekey'
+  readonly next: Rekeyed
+  readonly flight: readonly Uint8Array[]
+}
+export type ServerWaitsSwitch = Open & {
+  readonly name: 'server-waits-switch'
+  readonly following: Traffic
+  /** Frames taken in the epoch before since COMMIT was sent. */
+  readonly inFlight: number
+}
+
+/** It has asked for a rekey. */
+export type ClientWaitsInit = Open & { readonly name: 'client-waits-init' }
+export type ClientSigningAck = Open &
+  Proving & { readonly name: 'client-signing-ack'; readonly flight: readonly Uint8Array[] }
+export type ClientWaitsCommit = Open & Proving & { readonly name: 'client-waits-commit' }
+export type ClientVerifyingCommit = Open & {
+  readonly name: 'client-verifying-commit'
+  readonly next: Rekeyed
+  readonly commit: Continued<Secret> & { readonly peer: Identity }
+}
+export type ClientCommittingRekey = Open & {
+  readonly name: 'client-committing-rekey'
+  readonly next: Rekeyed
+}
+
+export type ServerRekeying =
+  | ServerWaitsAck
+  | ServerVerifyingAck
+  | ServerSigningCommit
+  | ServerCommittingRekey
+  | ServerWaitsSwitch
+export type ClientRekeying =
+  | ClientWaitsInit
+  | ClientSigningAck
+  | ClientWaitsCommit
+  | ClientVerifyingCommit
+  | ClientCommittingRekey
+export type Rekeying = ServerRekeying | ClientRekeying
+
+/** A session that stands: it seals and opens. */
+export type Standing = Established | Rekeying
 
 export type Closing = Session & { readonly name: 'closing' }
 export type Closed = { readonly name: 'closed'; readonly ending: Ending }
 
-export type State = Handshaking | Established | Closing | Closed
+export type State = Handshaking | Standing | Closing | Closed
 export type StateName = State['name']

@@ -2,15 +2,18 @@ import { stepClient } from './client.ts'
 import { refuse } from './close.ts'
 import { closed, stepClosing, stepEstablished } from './established.ts'
 import { ChannelError } from './reasons.ts'
+import { stepClientRekeying } from './rekey-client.ts'
+import { stepServerRekeying } from './rekey-server.ts'
 import { stepServer } from './server.ts'
 import type {
   Closed,
   Closing,
-  Established,
-  EstablishedEvent,
   Event,
   HandshakeEvent,
+  RekeyEvent,
   SendEvent,
+  SessionEvent,
+  Standing,
   State,
   Step,
 } from './state.ts'
@@ -23,7 +26,7 @@ import type {
  * @throws TypeError on an event that the driver cannot lawfully give; nothing was sealed, but the channel is done for
  */
 export function step(state: State, event: HandshakeEvent): Step
-export function step(state: Established | Closing | Closed, event: SendEvent): Step
+export function step(state: Standing | Closing | Closed, event: SendEvent | RekeyEvent): Step
 export function step(state: State, event: Event): Step {
   try {
     return reduce(state, event)
@@ -39,6 +42,18 @@ function reduce(state: State, event: Event): Step {
   switch (state.name) {
     case 'established':
       return stepEstablished(state, sessionEvent(state, event))
+    case 'server-waits-ack':
+    case 'server-verifying-ack':
+    case 'server-signing-commit':
+    case 'server-committing-rekey':
+    case 'server-waits-switch':
+      return stepServerRekeying(state, sessionEvent(state, event))
+    case 'client-waits-init':
+    case 'client-signing-ack':
+    case 'client-waits-commit':
+    case 'client-verifying-commit':
+    case 'client-committing-rekey':
+      return stepClientRekeying(state, sessionEvent(state, event))
     case 'closing':
       return stepClosing(state, sessionEvent(state, event))
     case 'closed':
@@ -62,17 +77,15 @@ function reduce(state: State, event: Event): Step {
 }
 
 function handshakeEvent(state: State, event: Event): HandshakeEvent {
-  if (event.kind === 'send') throw new TypeError(`send in ${state.name}: there is no key yet`)
+  if (event.kind === 'send' || event.kind === 'rekey-requested')
+    throw new TypeError(`${event.kind} in ${state.name}: there is no key yet`)
   return event
 }
 
-function sessionEvent(state: State, event: Event): EstablishedEvent {
+function sessionEvent(state: State, event: Event): SessionEvent {
   switch (event.kind) {
-    case 'signed':
-    case 'verified':
     case 'decided':
     case 'positions-judged':
-    case 'committed':
       throw new TypeError(`${event.kind} in ${state.name}: nobody asked`)
     default:
       return event

@@ -1,4 +1,4 @@
-import type { StateName } from './state.ts'
+import type { Role, StateName } from './state.ts'
 
 /**
  * Every (state, event) pair (C8): the table of docs/spec/channel.md section 7, which says what the words mean. Tests
@@ -20,15 +20,20 @@ export const events = [
   'judged: refused',
   'committed',
   'send',
+  'rekey-requested',
   'close-requested',
   'wire-ended',
   'timeout: handshake',
   'timeout: age',
+  'timeout: rekey',
   'timeout: close',
 ] as const
 export type EventName = (typeof events)[number]
 
 export type Outcome = StateName | 'stay' | 'misuse' | 'CLOSED' | `close ${number}` | `drop ${number}`
+
+/** A state; an end that is established differs by its role. */
+export type Column = Exclude<StateName, 'established'> | `established, ${Role}`
 
 type Row = { readonly [event in EventName]: Outcome }
 
@@ -53,10 +58,12 @@ const plain = {
   'frame-refused': 'drop 15',
   ...nobodyAsked,
   send: 'misuse',
+  'rekey-requested': 'misuse',
   'close-requested': 'drop 0',
   'wire-ended': 'drop 23',
   'timeout: handshake': 'drop 81',
   'timeout: age': 'misuse',
+  'timeout: rekey': 'misuse',
   'timeout: close': 'misuse',
 } as const satisfies Row
 
@@ -72,6 +79,29 @@ const sealed = {
   'close-requested': 'close 0',
   'timeout: handshake': 'close 81',
 } as const satisfies Row
+
+/** A session that stands. */
+const standing = {
+  ...sealed,
+  data: 'stay',
+  send: 'stay',
+  'rekey-requested': 'stay',
+  'close-requested': 'closing',
+  'timeout: handshake': 'stay',
+  'timeout: age': 'stay',
+  'timeout: rekey': 'stay',
+} as const satisfies Row
+
+const rekeying = { ...standing, 'timeout: rekey': 'close 41' } as const satisfies Row
+
+/** The driver reads nothing behind COMMIT before it is verified. */
+const unread = {
+  handshake: 'misuse',
+  data: 'misuse',
+  rekey: 'misuse',
+  close: 'misuse',
+  'bad frame': 'misuse',
+} as const
 
 export const table = {
   'client-waits-hello': { ...plain, handshake: 'client-waits-proof' },
@@ -89,15 +119,39 @@ export const table = {
   'server-deciding': { ...sealed, decided: 'server-committing', 'decided: refused': 'close 70' },
   'server-committing': { ...sealed, committed: 'established' },
 
-  established: {
-    ...sealed,
-    data: 'stay',
-    rekey: 'close 10',
-    send: 'stay',
-    'close-requested': 'closing',
-    'timeout: handshake': 'stay',
-    'timeout: age': 'stay',
+  'established, client': {
+    ...standing,
+    rekey: 'client-signing-ack',
+    'rekey-requested': 'client-waits-init',
+    'timeout: age': 'client-waits-init',
   },
+  'client-waits-init': { ...rekeying, rekey: 'client-signing-ack' },
+  'client-signing-ack': { ...rekeying, signed: 'client-waits-commit' },
+  'client-waits-commit': { ...rekeying, rekey: 'client-verifying-commit' },
+  'client-verifying-commit': {
+    ...rekeying,
+    ...unread,
+    'verified: good': 'client-committing-rekey',
+    'verified: bad': 'close 50',
+  },
+  'client-committing-rekey': { ...rekeying, committed: 'established' },
+
+  'established, server': {
+    ...standing,
+    rekey: 'server-waits-ack',
+    'rekey-requested': 'server-waits-ack',
+    'timeout: age': 'server-waits-ack',
+  },
+  'server-waits-ack': { ...rekeying, rekey: 'server-verifying-ack' },
+  'server-verifying-ack': {
+    ...rekeying,
+    'verified: good': 'server-signing-commit',
+    'verified: bad': 'close 50',
+  },
+  'server-signing-commit': { ...rekeying, signed: 'server-committing-rekey' },
+  'server-committing-rekey': { ...rekeying, committed: 'server-waits-switch' },
+  'server-waits-switch': { ...rekeying, rekey: 'established' },
+
   closing: {
     handshake: 'closed',
     data: 'stay',
@@ -106,11 +160,18 @@ export const table = {
     'bad frame': 'closed',
     'frame-refused': 'closed',
     ...nobodyAsked,
+    // Late answers of a rekey that was under way.
+    signed: 'stay',
+    'verified: good': 'stay',
+    'verified: bad': 'stay',
+    committed: 'stay',
     send: 'CLOSED',
+    'rekey-requested': 'stay',
     'close-requested': 'stay',
     'wire-ended': 'closed',
     'timeout: handshake': 'stay',
     'timeout: age': 'stay',
+    'timeout: rekey': 'stay',
     'timeout: close': 'closed',
   },
   closed: {
@@ -129,10 +190,12 @@ export const table = {
     'judged: refused': 'stay',
     committed: 'stay',
     send: 'CLOSED',
+    'rekey-requested': 'stay',
     'close-requested': 'stay',
     'wire-ended': 'stay',
     'timeout: handshake': 'stay',
     'timeout: age': 'stay',
+    'timeout: rekey': 'stay',
     'timeout: close': 'stay',
   },
-} as const satisfies { readonly [state in StateName]: Row }
+} as const satisfies { readonly [column in Column]: Row }

@@ -66,8 +66,7 @@ export async function runLink(
     : receiveOthers(connection, others)
   try {
     // Whichever half ends first ends the connection, and with it the other half.
-    const limit = connection.untilLimit().then(() => connection.close(0, 'time for a fresh handshake'))
-    await Promise.race([sending.done, receiving, limit])
+    await Promise.race([sending.done, receiving, connection.ended()])
     await receiving // a bad end may have come while messages before it were still being taken in
   } catch (error) {
     await connection.close(closeReason(error))

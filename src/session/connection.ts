@@ -1,22 +1,31 @@
 import type { Positions } from '../channel/block.ts'
-import { afterCommit, afterHeard } from '../channel/continuity.ts'
+import { isStanding } from '../channel/close.ts'
+import { afterCommit, afterHeard, type Memory } from '../channel/continuity.ts'
 import { FrameReader } from '../channel/frame-reader.ts'
 import { startClient, startServer } from '../channel/handshake.ts'
 import { ChannelError, type CloseReason, closeReasons } from '../channel/reasons.ts'
-import type { Action, Commit, Ending, Event, State, Step, Timer } from '../channel/state.ts'
+import type { Action, Commit, Ending, Event, State, StateName, Step, Timer } from '../channel/state.ts'
 import { step } from '../channel/step.ts'
+import type { Secret } from '../crypto/secret.ts'
 import { suites } from '../crypto/suite.ts'
 import type { Wire } from '../host/wire.ts'
 import { signAs, verifyFrom } from '../signature/hybrid.ts'
 import { type Identity, verifyIdentity } from '../signature/identity.ts'
 import { SessionError, sessionCode } from './error.ts'
 import type { Endpoint, Party, Told } from './party.ts'
-import { judgeIdentity, rememberIdentity } from './peers.ts'
+import { judgeIdentity } from './peers.ts'
+import { refuse, remember } from './remembering.ts'
+import { Timers } from './timers.ts'
 
 export type { Endpoint, Party } from './party.ts'
 
 /** Received and not yet taken; the wire is not read beyond it. */
 const undeliveredMax = 64
+
+/** What is done for a rekey while traffic goes on. */
+const meanwhile: ReadonlySet<Action['kind']> = new Set(['sign', 'verify', 'commit-rekey'])
+/** Where no frame is looked at before the answer is there. */
+const unread: StateName = 'client-verifying-commit'
 
 /**
  * Drives one channel over one wire: performs the pure machine's actions in order, makes durable what it says must be
@@ -27,7 +36,7 @@ export class Connection {
   readonly #endpoint: Endpoint
   readonly #wire: Wire
   readonly #find: (identity: Identity) => Party | undefined
-  readonly #timers = new Map<Timer, () => void>()
+  readonly #timers: Timers<Timer>
   readonly #plaintexts: Uint8Array[] = []
   #state: State
   #party: Party | undefined
@@ -37,8 +46,8 @@ export class Connection {
   #drained: Promise<unknown> = Promise.resolve()
   #changed: () => void = () => undefined
   #release: () => void = () => undefined
-  #limitReached = false
   #established = false
+  #epoch = 0
   #ending: Ending | undefined
   /** Why this end refused, where the reason alone does not say. */
   #refusal: string | undefined
@@ -50,6 +59,7 @@ export class Connection {
     state: State,
   ) {
     this.#endpoint = endpoint
+    this.#timers = new Timers(endpoint.clock)
     this.#wire = wire
     this.#find = find
     this.#state = state
@@ -119,14 +129,27 @@ export class Connection {
     }
   }
 
-  /** Resolves once a soft limit asks for a fresh handshake: end this connection then and make another. */
-  async untilLimit(): Promise<void> {
-    while (!this.#limitReached && this.#ending === undefined) await this.#change()
+  /** Makes new keys now, before a limit asks for it; resolves once both ends have gone on to them. @throws SessionError */
+  async rekey(): Promise<void> {
+    const before = this.#epoch
+    await this.#event({ kind: 'rekey-requested' })
+    while (this.#epoch === before && this.#ending === undefined) await this.#change()
+    if (this.#ending !== undefined) throw this.#error(this.#ending)
+  }
+
+  /** The epoch that both directions have reached. */
+  get epoch(): number {
+    return this.#epoch
   }
 
   /** Says why, waits for the other end's word, and is over. */
   async close(reason: CloseReason, text = ''): Promise<void> {
     await this.#event({ kind: 'close-requested', reason, text })
+    await this.ended()
+  }
+
+  /** Resolves once it is over, however it ended. */
+  async ended(): Promise<void> {
     while (this.#ending === undefined) await this.#change()
   }
 
@@ -151,7 +174,8 @@ export class Connection {
       if (chunk === undefined) break
       for (const event of reader.feed(chunk)) {
         await this.#event(event)
-        while (this.#plaintexts.length > undeliveredMax && this.#ending === undefined) await this.#change()
+        const isFull = () => this.#plaintexts.length > undeliveredMax || this.#state.name === unread
+        while (isFull() && this.#ending === undefined) await this.#change()
         if (this.#ending !== undefined) return
       }
     }
@@ -184,7 +208,7 @@ export class Connection {
   }
 
   async #take(event: Event): Promise<void> {
-    if (event.kind === 'send' && this.#state.name !== 'established') {
+    if (event.kind === 'send' && !isStanding(this.#state)) {
       if (this.#ending !== undefined) throw this.#error(this.#ending)
       throw new SessionError('channel/CLOSED', 'the session is closing', { trusted: true })
     }
@@ -194,12 +218,27 @@ export class Connection {
   async #perform({ state, actions }: Step): Promise<void> {
     this.#state = state
     for (const action of actions) {
+      if (isStanding(state) && meanwhile.has(action.kind)) {
+        void this.#answerLater(action)
+        continue
+      }
       const answer = await this.#act(action)
       if (answer === undefined) continue
       await this.#take(answer)
       // What was to be done on the strength of another answer is not done; the end of what has ended is.
       if (state.name !== 'closed' && /^clos(ing|ed)$/.test(this.#state.name)) return
     }
+  }
+
+  /** Of a rekey: traffic goes on until the answer is there. */
+  async #answerLater(action: Action): Promise<void> {
+    try {
+      const answer = await this.#act(action)
+      if (answer !== undefined) await this.#event(answer)
+    } catch (error) {
+      this.#failed(error)
+    }
+    this.#changed()
   }
 
   async #act(action: Action): Promise<Event | undefined> {
@@ -209,15 +248,12 @@ export class Connection {
         this.#drained = this.#wire.write(action.bytes).catch(() => undefined)
         return undefined
       case 'start-timer':
-        this.#timers.get(action.timer)?.()
-        this.#timers.set(
-          action.timer,
-          this.#endpoint.clock.after(action.ms, () => this.#inform({ kind: 'timeout', timer: action.timer })),
+        this.#timers.start(action.timer, action.ms, () =>
+          this.#inform({ kind: 'timeout', timer: action.timer }),
         )
         return undefined
       case 'stop-timer':
-        this.#timers.get(action.timer)?.()
-        this.#timers.delete(action.timer)
+        this.#timers.stop(action.timer)
         return undefined
       case 'sign': {
         const { identity, keys } = this.#endpoint.own
@@ -252,6 +288,7 @@ export class Connection {
         return this.#commit(action)
       case 'established':
         this.#established = true
+        this.#epoch = action.epoch
         this.#changed()
         return undefined
       case 'peer-heard': {
@@ -264,8 +301,11 @@ export class Connection {
         this.#plaintexts.push(action.plaintext)
         this.#changed()
         return undefined
-      case 'limit-reached':
-        this.#limitReached = true
+      case 'commit-rekey':
+        return this.#commitRekey(action)
+      case 'rekeyed':
+        this.#epoch = action.epoch
+        this.#endpoint.log.event('session/rekeyed', { epoch: action.epoch, remote: this.#wire.remote })
         this.#changed()
         return undefined
       case 'end-wire':
@@ -277,13 +317,12 @@ export class Connection {
     }
   }
 
-  async #verify(action: Action & { readonly kind: 'verify' }): Promise<Event> {
-    const { identity, purpose, payload, signature } = action
+  async #verify(claim: Action & { readonly kind: 'verify' }): Promise<Event> {
+    const { identity, purpose, payload, signature } = claim
     const good =
       (await verifyIdentity(identity)) && (await verifyFrom(identity.current, purpose, payload, signature))
-    if (!good) return { kind: 'verified', good }
-    const party = this.#find(identity)
-    if (party === undefined) return { kind: 'verified', good }
+    const party = this.#party ?? this.#find(identity)
+    if (!good || party === undefined) return { kind: 'verified', good }
     this.#party = party
     const shown = judgeIdentity(party.peer, identity)
     if (shown === 'older') return refuse(70, 'an identity record older than the one already seen')
@@ -298,36 +337,41 @@ export class Connection {
     return 'refused'
   }
 
-  /** State first, then mark, then the message that commits the other end (design: order of acknowledgement). */
   async #commit(commit: Commit): Promise<Event> {
     const party = this.#party
     if (party === undefined) return refuse(90, 'a commit for nobody')
-    try {
-      if (party.isForgotten === true) {
-        commit.secret.res[Symbol.dispose]()
-        return refuse(51, 'this identity is not served here')
-      }
-      if (judgeIdentity(party.peer, commit.peer) === 'newer')
-        party.peer = await rememberIdentity(this.#endpoint.store, party.peer, commit.peer)
-      this.#tell(await party.committing?.(commit.theirs))
-      const made = await party.memory.update(memory => afterCommit(memory, commit))
-      if (!made) {
-        commit.secret.res[Symbol.dispose]()
-        return refuse(72, 'another session of this peer came first')
-      }
-    } catch (error) {
-      this.#endpoint.log.event('session/commit-failed', {
-        message: error instanceof Error ? error.message : '',
-      })
-      return refuse(90, 'the session could not be made durable')
-    } finally {
-      this.#release()
-    }
+    const answer = await remember(this.#endpoint, party, {
+      peer: commit.peer,
+      res: commit.secret.res,
+      rule: memory => afterCommit(memory, commit),
+      before: async () => this.#tell(await party.committing?.(commit.theirs)),
+    })
+    this.#release()
+    if (answer.kind !== 'committed') return answer
     this.#theirs = commit.theirs
     const superseded = party.live
     party.live = this
     superseded?.supersede()
-    return { kind: 'committed' }
+    return answer
+  }
+
+  async #commitRekey({ peer, alone, ...made }: Extract<Action, { kind: 'commit-rekey' }>): Promise<Event> {
+    const party = this.#party
+    // A handshake that looked at what is remembered finds it so when it commits.
+    const release = await party?.memory.hold()
+    try {
+      if (party?.live !== this) {
+        made.secret.res[Symbol.dispose]()
+        return { kind: 'close-requested', reason: 0, text: 'superseded by a newer connection' }
+      }
+      const rule = (memory: Memory<Secret>) => {
+        const both = afterCommit(memory, made)
+        return alone && both ? afterHeard(both, made.secret.id) : both
+      }
+      return await remember(this.#endpoint, party, { peer, res: made.secret.res, rule })
+    } finally {
+      release?.()
+    }
   }
 
   #tell(told: readonly Told[] = []): void {
@@ -337,8 +381,7 @@ export class Connection {
   #ended(ending: Ending): void {
     this.#ending = ending
     this.#release()
-    for (const cancel of this.#timers.values()) cancel()
-    this.#timers.clear()
+    this.#timers.stopAll()
     if (this.#party?.live === this) this.#party.live = undefined
     this.#wire.close()
     this.#endpoint.log.event('session/ended', {
@@ -376,12 +419,7 @@ function local(endpoint: Endpoint) {
 }
 
 function next(state: State, event: Event): Step {
-  if (event.kind !== 'send') return step(state, event)
-  if (state.name === 'established' || state.name === 'closing' || state.name === 'closed')
-    return step(state, event)
-  throw new TypeError(`send in ${state.name}`)
-}
-
-function refuse(reason: CloseReason, text: string): Event {
-  return { kind: 'close-requested', reason, text }
+  if (event.kind !== 'send' && event.kind !== 'rekey-requested') return step(state, event)
+  if (isStanding(state) || state.name === 'closing' || state.name === 'closed') return step(state, event)
+  throw new TypeError(`${event.kind} in ${state.name}`)
 }

@@ -199,6 +199,17 @@ export class End {
         }
         break
       }
+      case 'commit-rekey': {
+        this.secrets.delete(action.secret.res)
+        const both = afterCommit(home.memory, action)
+        const kept = both && action.alone ? afterHeard(both, action.secret.id) : both
+        if (kept === undefined) this.give({ kind: 'close-requested', reason: 72, text: 'superseded' })
+        else {
+          home.memory = kept
+          this.give({ kind: 'committed' })
+        }
+        break
+      }
       case 'peer-heard': {
         const kept = afterHeard(home.memory, action.secretId)
         this.superseded = kept === undefined

@@ -64,7 +64,7 @@ suite('the reader', () => {
       [1, 1, 8_192],
       [1, 2, 131_072],
       [2, 1, 65_552],
-      [3, 1, 16_384],
+      [3, 1, 131_072],
       [4, 1, 278],
     ] as const) {
       const fields = { type, sessionId: new Uint8Array(8), epoch: type === 1 ? 0 : 1, seq }

@@ -337,11 +337,11 @@ suite('secrets are wiped', () => {
     const at = { client: home(alice), server: home(bob) }
     for (let session = 0; session < 2; session++) {
       const { client, server } = connected({}, at)
-      // Two keys and the exporter; the server has one more.
-      assert.deepEqual([alive(client), alive(server)], [3, 4])
+      // Two keys, the exporter and what a rekey begins with; the server has one more.
+      assert.deepEqual([alive(client), alive(server)], [4, 5])
       client.send(bytesOf('heard'))
       run({ client, server })
-      assert.deepEqual([alive(client), alive(server)], [3, 3])
+      assert.deepEqual([alive(client), alive(server)], [4, 4])
       client.give({ kind: 'close-requested', reason: 0, text: '' })
       assert.equal(alive(client), 1)
       run({ client, server })

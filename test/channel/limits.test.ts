@@ -30,33 +30,45 @@ import {
 watchSealings()
 
 suite('soft limits', () => {
-  test('frames: told once, at the limit, by either direction; the session goes on', () => {
-    const { client, server } = connected({ limits: { epochFramesMax: 3 } })
-    for (let i = 0; i < 5; i++) {
-      client.send(bytesOf('x'))
-      run({ client, server })
-      assert.equal(client.count('limit-reached'), i >= 2 ? 1 : 0)
-      assert.equal(server.count('limit-reached'), i >= 2 ? 1 : 0)
+  test('frames: a rekey at the limit, by either direction; the session goes on', () => {
+    for (const talker of ['client', 'server'] as const) {
+      const made = connected({ limits: { epochFramesMax: 3 } })
+      for (let i = 0; i < 5; i++) {
+        made[talker].send(bytesOf('x'))
+        run(made)
+        assert.equal(made.client.count('rekeyed'), i >= 2 ? 1 : 0, `${talker} ${i}`)
+        assert.equal(made.server.count('rekeyed'), i >= 2 ? 1 : 0, `${talker} ${i}`)
+      }
+      const listener = talker === 'client' ? made.server : made.client
+      assert.equal(listener.received.length, 5)
     }
-    assert.equal(server.received.length, 5)
   })
 
   test('blocks: 16 bytes a block and one for the tag', () => {
-    const { client } = connected({ limits: { epochBlocksMax: 5 } })
-    client.send(new Uint8Array(17))
-    assert.equal(client.count('limit-reached'), 0)
-    client.send(new Uint8Array(16))
-    assert.equal(client.count('limit-reached'), 1)
+    const { server } = connected({ limits: { epochBlocksMax: 5 } })
+    server.send(new Uint8Array(17))
+    assert.equal(server.state.name, 'established')
+    server.send(new Uint8Array(16))
+    assert.equal(server.state.name, 'server-waits-ack')
   })
 
-  test('age: the timer that established set', () => {
-    const { client } = connected({ limits: { epochMsMax: 7 } })
-    assert.ok(
-      client.log.some(action => action.kind === 'start-timer' && action.timer === 'age' && action.ms === 7),
-    )
-    client.give({ kind: 'timeout', timer: 'age' }).give({ kind: 'timeout', timer: 'age' })
-    assert.equal(client.count('limit-reached'), 1)
-    assert.equal(client.state.name, 'established')
+  test('age: the timer that established set, and each rekey anew', () => {
+    const made = connected({ limits: { epochMsMax: 7 } })
+    const ages = () =>
+      made.client.log.filter(
+        action => action.kind === 'start-timer' && action.timer === 'age' && action.ms === 7,
+      )
+    assert.equal(ages().length, 1)
+    made.client.give({ kind: 'timeout', timer: 'age' })
+    run(made)
+    assert.deepEqual([made.client.count('rekeyed'), made.server.count('rekeyed')], [1, 1])
+    assert.equal(ages().length, 2)
+  })
+
+  test('a client asks once in an epoch', () => {
+    const { client } = connected({ limits: { epochFramesMax: 2 } })
+    client.send(bytesOf('a'), bytesOf('b'), bytesOf('c')).give({ kind: 'timeout', timer: 'age' })
+    assert.equal(client.sent.filter(frame => frame[0] === 3).length, 1)
   })
 })
 
@@ -91,8 +103,10 @@ suite('hard stops', () => {
     moveTo(made, channelLimits.seqMax - 1, 2 ** 33)
     const { client, server } = made
     client.send(bytesOf('last'))
-    run(made)
+    for (const frame of client.sent.splice(0)) server.arrive(frame)
     assert.equal(server.received.length, 1)
+    // The server begins a rekey, which comes too late.
+    assert.equal(server.state.name, 'server-waits-ack')
     client.send(bytesOf('one too many'))
     assert.equal(client.ending?.reason, 31)
     const [close] = client.sent

@@ -10,7 +10,7 @@ import {
   FrameReader,
   type StateName,
 } from '../../src/channel/index.ts'
-import { type EventName, events, type Outcome, table } from '../../src/channel/table.ts'
+import { type Column, type EventName, events, type Outcome, table } from '../../src/channel/table.ts'
 import { newTraffic, type Traffic } from '../../src/channel/traffic.ts'
 import { Secret } from '../../src/crypto/secret.ts'
 import {
@@ -35,7 +35,7 @@ import {
 
 watchSealings()
 
-const stateNames = Object.keys(table) as StateName[]
+const columns = Object.keys(table) as Column[]
 
 test('the page and the code have the same table, whole', () => {
   const page = readFileSync(new URL('../../docs/spec/channel.md', import.meta.url), 'utf8')
@@ -56,15 +56,16 @@ test('the page and the code have the same table, whole', () => {
   for (const row of Object.values(table)) assert.deepEqual(Object.keys(row).sort(), [...events].sort())
 })
 
-for (const name of stateNames) {
-  test(`every event in ${name} does what the table says`, () => {
-    for (const event of events) assert.equal(drive(name, event), table[name][event], event)
+for (const column of columns) {
+  test(`every event in ${column} does what the table says`, () => {
+    for (const event of events) assert.equal(drive(column, event), table[column][event], event)
   })
 }
 
 /** The outcome of one event in one state, through the real reducer and on a state of its own. */
-function drive(name: StateName, event: EventName): Outcome | string {
-  const { end, traffic, due } = reach(name)
+function drive(column: Column, event: EventName): Outcome | string {
+  const { end, traffic, due } = reach(column)
+  const name = end.state.name
   const state = end.state
   const given = eventOf(event, name, traffic, due)
   let actions: readonly Action[]
@@ -92,7 +93,8 @@ type Reached = {
 }
 
 /** An end in a state, how the other end would seal its next frame, and the flight due next if there is one. */
-function reach(name: StateName): Reached {
+function reach(column: Column): Reached {
+  const name = (column.startsWith('established') ? 'established' : column) as StateName
   const at = (made: Pair, end: End, due?: Uint8Array): Reached => {
     assert.equal(end.state.name, name)
     const { state } = end
@@ -111,7 +113,30 @@ function reach(name: StateName): Reached {
     })
     return at(made, made[who])
   }
-  switch (name) {
+  /** A rekey, until an end waits for that answer. */
+  const rekeyingUntil = (kind: Action['kind'], who: 'client' | 'server'): Reached => {
+    const hold: Action['kind'][] = []
+    const other = who === 'client' ? 'server' : 'client'
+    const made = run({
+      client: client(home(alice), who === 'client' ? { hold } : {}),
+      server: server(home(bob), who === 'server' ? { hold } : {}),
+    })
+    assert.equal(made[other].state.name, 'established')
+    hold.push(kind)
+    made.server.give({ kind: 'rekey-requested' })
+    return at(run(made), made[who])
+  }
+  /** A rekey in which so many frames were carried, the server's first one to begin with. */
+  const rekeyedBy = (frames: number, who: 'client' | 'server'): Reached => {
+    const made = connected()
+    made.server.give({ kind: 'rekey-requested' })
+    for (let i = 0; i < frames; i++) {
+      if (i % 2 === 0) made.client.arrive(take(made.server))
+      else made.server.arrive(take(made.client))
+    }
+    return at(made, made[who], take(made[who === 'client' ? 'server' : 'client']))
+  }
+  switch (column) {
     case 'client-waits-hello': {
       const made = pair({ hold: ['sign'] })
       made.server.arrive(take(made.client))
@@ -156,10 +181,37 @@ function reach(name: StateName): Reached {
       return holding('decide', 'server')
     case 'server-committing':
       return holding('commit', 'server')
-    case 'established': {
+    case 'established, client':
+      return rekeyedBy(0, 'client')
+    case 'established, server': {
       const made = connected()
-      return at(made, made.server)
+      made.client.give({ kind: 'rekey-requested' })
+      return at(made, made.server, take(made.client))
     }
+    case 'client-waits-init': {
+      const made = connected()
+      made.client.give({ kind: 'rekey-requested' })
+      made.server.arrive(take(made.client))
+      return at(made, made.client, take(made.server))
+    }
+    case 'client-signing-ack':
+      return rekeyingUntil('sign', 'client')
+    case 'client-waits-commit':
+      return rekeyedBy(2, 'client')
+    case 'client-verifying-commit':
+      return rekeyingUntil('verify', 'client')
+    case 'client-committing-rekey':
+      return rekeyingUntil('commit-rekey', 'client')
+    case 'server-waits-ack':
+      return rekeyedBy(1, 'server')
+    case 'server-verifying-ack':
+      return rekeyingUntil('verify', 'server')
+    case 'server-signing-commit':
+      return rekeyingUntil('sign', 'server')
+    case 'server-committing-rekey':
+      return rekeyingUntil('commit-rekey', 'server')
+    case 'server-waits-switch':
+      return rekeyedBy(3, 'server')
     case 'closing': {
       const made = connected()
       made.server.give({ kind: 'close-requested', reason: 0, text: '' })
@@ -179,6 +231,12 @@ function take(end: End): Uint8Array {
   return frame
 }
 
+/** The type that is due, or one that is always taken. */
+function badType(name: StateName, due: Uint8Array | undefined): FrameType {
+  if (due?.[0] === frameTypes.handshake) return frameTypes.handshake
+  return due?.[0] === frameTypes.rekey || name === 'established' ? frameTypes.data : frameTypes.close
+}
+
 function eventOf(
   event: EventName,
   name: StateName,
@@ -187,17 +245,18 @@ function eventOf(
 ): Event {
   switch (event) {
     case 'handshake':
-      return due ? arrived(due) : framed(frameTypes.handshake, traffic, bytesOf('x'))
+      return due?.[0] === frameTypes.handshake
+        ? arrived(due)
+        : framed(frameTypes.handshake, traffic, bytesOf('x'))
     case 'data':
       return framed(frameTypes.data, traffic, bytesOf('x'))
     case 'rekey':
-      return framed(frameTypes.rekey, traffic, bytesOf('x'))
+      return due?.[0] === frameTypes.rekey ? arrived(due) : framed(frameTypes.rekey, traffic, bytesOf('x'))
     case 'close':
       return framed(frameTypes.close, traffic, encodeClose({ reason: 0, lastReceived: 0, text: '' }))
     case 'bad frame': {
       if (traffic === undefined) return arrived(plainFrame(bytesOf('no message')))
-      const type =
-        due === undefined ? frameTypes.close : name === 'established' ? frameTypes.data : frameTypes.handshake
+      const type = badType(name, due)
       return framed(type, traffic, new Uint8Array(6), true)
     }
     case 'frame-refused': {
@@ -222,6 +281,8 @@ function eventOf(
       return { kind: 'committed' }
     case 'send':
       return { kind: 'send', plaintext: bytesOf('x') }
+    case 'rekey-requested':
+      return { kind: 'rekey-requested' }
     case 'close-requested':
       return { kind: 'close-requested', reason: 0, text: '' }
     case 'wire-ended':
@@ -230,6 +291,8 @@ function eventOf(
       return { kind: 'timeout', timer: 'handshake' }
     case 'timeout: age':
       return { kind: 'timeout', timer: 'age' }
+    case 'timeout: rekey':
+      return { kind: 'timeout', timer: 'rekey' }
     case 'timeout: close':
       return { kind: 'timeout', timer: 'close' }
   }
