@@ -6,6 +6,7 @@ import { Desk } from '../state/desk.ts'
 import { StateError } from '../state/error.ts'
 import { decodeCall, requestOf, stateOperations } from '../state/protocol.ts'
 import type { Asked, Visit } from '../state/server.ts'
+import { encodeWaiting } from './claim.ts'
 import { HolderEndsError } from './command.ts'
 import {
   type ControlRequest,
@@ -85,6 +86,11 @@ export class ControlDesk {
         return {}
       case 'peer-remove':
         return { identity: await this.#holder.removePeer(request.name) }
+      case 'peer-claim':
+        return encodeWaiting(await this.#holder.claimed(request.name))
+      case 'peer-allow':
+        await this.#holder.allow(request.name, request.amendment)
+        return {}
       case 'adopt': {
         const { generation, isNew } = await this.#holder.adopt(request.policy)
         return { generation, isNew }

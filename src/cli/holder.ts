@@ -4,11 +4,12 @@ import type { Log } from '../host/log.ts'
 import { realPath } from '../node/path.ts'
 import type { Endpoint } from '../session/connection.ts'
 import { type OwnIdentity, openIdentity, readIdentity } from '../session/own-identity.ts'
-import { addPeer, removePeer } from '../session/peers.ts'
+import { addPeer, type Peer, removePeer } from '../session/peers.ts'
 import { StateError } from '../state/error.ts'
 import type { World } from '../state/home.ts'
 import { type Adopted, adoptPolicy } from '../state/policy-record.ts'
 import type { Store } from '../state/store.ts'
+import { allowClaim, claimWaiting, type Waiting } from './claim.ts'
 import { HolderEndsError, NoPeerError } from './command.ts'
 import { Correspondences } from './correspondences.ts'
 import type { Exit } from './exits.ts'
@@ -24,6 +25,8 @@ export type SendOrder = {
   readonly to: Place
   readonly giveUpMs: number
   readonly again: boolean
+  /** The lines that never arrive are sent once more. */
+  readonly lost: boolean
 }
 
 /** Who hears how it goes. */
@@ -153,6 +156,16 @@ export class Holder {
     })
   }
 
+  /** What a peer waits for that went on by an amendment. @throws as `claimWaiting`; StateError ELOCKED */
+  claimed(name: string): Promise<Waiting> {
+    return this.#alone(name, peer => claimWaiting(this.store, peer))
+  }
+
+  /** @throws as `allowClaim`; StateError ELOCKED */
+  allow(name: string, amendment: Uint8Array): Promise<void> {
+    return this.#alone(name, peer => allowClaim(this.store, peer, amendment))
+  }
+
   /** As `adoptPolicy`. */
   adopt(file: Uint8Array): Promise<Adoption> {
     return this.#options.adopt?.(file) ?? adoptPolicy(this.store, file)
@@ -174,6 +187,13 @@ export class Holder {
       ending.push(entry.sending.settled())
     }
     await Promise.all(ending)
+  }
+
+  #alone<T>(name: string, work: (peer: Peer) => Promise<T>): Promise<T> {
+    return this.#oneByOne(async () => {
+      const peer = await peerNamed(this.store, name)
+      return this.peers.alone(peer, () => work(peer))
+    })
   }
 
   #oneByOne<T>(change: () => Promise<T>): Promise<T> {

@@ -52,7 +52,7 @@ async function exchange(
         })),
       )
   })().catch(() => undefined)
-  const settling = () => sender.to.mailbox.isOpen('client') || receiver.from.mailbox.isOpen('server')
+  const settling = () => sender.to.mailbox.isUnsettled('client') || receiver.from.mailbox.isUnsettled('server')
   if (isPatient)
     await trouble(
       sender.deliverUntil(

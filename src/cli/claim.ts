@@ -1,0 +1,65 @@
+import { BytesError, equal } from '../bytes/bytes.ts'
+import { asArray, asBoolean, asBytes, asCount, type CborMap } from '../bytes/cbor.ts'
+import { allow, claimOf, fingerprint, isOpen } from '../mailbox/amended.ts'
+import { Mailbox } from '../mailbox/mailbox.ts'
+import { type Lost, settle } from '../mailbox/settlement.ts'
+import type { Peer } from '../session/peers.ts'
+import { StateError } from '../state/error.ts'
+import type { Store } from '../state/store.ts'
+import { whoAmI } from './backup.ts'
+import { UsageError } from './command.ts'
+
+/** A peer that went on by an amendment: whether it still waits for a word of this end's user, and what that gives up. */
+export type Waiting = {
+  readonly amendment: Uint8Array
+  readonly waits: boolean
+  readonly lost: readonly Lost[]
+}
+
+/** @throws UsageError: it has stated none */
+export async function claimWaiting(store: Store, { id, name }: Peer): Promise<Waiting> {
+  const claim = await claimOf(store, id)
+  if (claim === undefined)
+    throw new UsageError(
+      `${name} has not said that it went on by an amendment`,
+      'let it send, or receive, once: it is refused, and what it says is kept',
+    )
+  if (!isOpen(claim)) return { amendment: claim.claimed, waits: false, lost: [] }
+  const { outbox, inbox } = await Mailbox.open(store, id)
+  const { lost } = settle(outbox, inbox.accepted, claim.theirs)
+  return { amendment: claim.claimed, waits: true, lost }
+}
+
+/** The word, for that amendment and no other. @throws StateError EINVAL: the peer has stated another one since */
+export async function allowClaim(store: Store, { id, name }: Peer, amendment: Uint8Array): Promise<void> {
+  const claim = await claimOf(store, id)
+  if (claim === undefined || !equal(claim.claimed, amendment))
+    throw new StateError(
+      'EINVAL',
+      `${name} has stated another amendment than ${fingerprint(amendment)} since`,
+    )
+  if (isOpen(claim)) await allow(store, id, claim, whoAmI())
+}
+
+/** Flat, for an answer is as deep as CBOR may be here: four values for each range. */
+export function encodeWaiting({ amendment, waits, lost }: Waiting): CborMap {
+  return {
+    amendment,
+    waits,
+    lost: lost.flatMap(({ way, arrived, first, last }) => [way, arrived, first, last]),
+  }
+}
+
+export const waitingKeys = ['amendment', 'waits', 'lost']
+
+/** @throws BytesError */
+export function decodeWaiting(map: CborMap): Waiting {
+  const values = asArray(map.lost, 2 * 4)
+  const lost: Lost[] = []
+  for (let at = 0; at < values.length; at += 4) {
+    const [way, arrived, first, last] = values.slice(at, at + 4)
+    if (way !== 'sent' && way !== 'received') throw new BytesError('a way that is not known')
+    lost.push({ way, arrived: asBoolean(arrived), first: asCount(first), last: asCount(last) })
+  }
+  return { amendment: asBytes(map.amendment, 32), waits: asBoolean(map.waits), lost }
+}
