@@ -16,8 +16,15 @@ export type Waiting = {
   readonly lost: readonly Lost[]
 }
 
-/** @throws UsageError: it has stated none */
-export async function claimWaiting(store: Store, { id, name }: Peer): Promise<Waiting> {
+/**
+ * `judge` does what looks at the positions of both, while nobody moves them.
+ * @throws UsageError: it has stated none
+ */
+export async function claimWaiting(
+  store: Store,
+  { id, name }: Peer,
+  judge: (work: () => Promise<readonly Lost[]>) => Promise<readonly Lost[]> = work => work(),
+): Promise<Waiting> {
   const claim = await claimOf(store, id)
   if (claim === undefined)
     throw new UsageError(
@@ -25,8 +32,10 @@ export async function claimWaiting(store: Store, { id, name }: Peer): Promise<Wa
       'let it send, or receive, once: it is refused, and what it says is kept',
     )
   if (!isOpen(claim)) return { amendment: claim.claimed, waits: false, lost: [] }
-  const { outbox, inbox } = await Mailbox.open(store, id)
-  const { lost } = settle(outbox, inbox.accepted, claim.theirs)
+  const lost = await judge(async () => {
+    const { outbox, inbox } = await Mailbox.open(store, id)
+    return settle(outbox, inbox.accepted, claim.theirs).lost
+  })
   return { amendment: claim.claimed, waits: true, lost }
 }
 

@@ -4,7 +4,7 @@ import type { Log } from '../host/log.ts'
 import { realPath } from '../node/path.ts'
 import type { Endpoint } from '../session/connection.ts'
 import { type OwnIdentity, openIdentity, readIdentity } from '../session/own-identity.ts'
-import { addPeer, type Peer, removePeer } from '../session/peers.ts'
+import { addPeer, removePeer } from '../session/peers.ts'
 import { StateError } from '../state/error.ts'
 import type { World } from '../state/home.ts'
 import { type Adopted, adoptPolicy } from '../state/policy-record.ts'
@@ -158,12 +158,18 @@ export class Holder {
 
   /** What a peer waits for that went on by an amendment. @throws as `claimWaiting`; StateError ELOCKED */
   claimed(name: string): Promise<Waiting> {
-    return this.#alone(name, peer => claimWaiting(this.store, peer))
+    return this.#oneByOne(async () => {
+      const peer = await peerNamed(this.store, name)
+      return claimWaiting(this.store, peer, work => this.peers.alone(peer, work))
+    })
   }
 
   /** @throws as `allowClaim`; StateError ELOCKED */
   allow(name: string, amendment: Uint8Array): Promise<void> {
-    return this.#alone(name, peer => allowClaim(this.store, peer, amendment))
+    return this.#oneByOne(async () => {
+      const peer = await peerNamed(this.store, name)
+      return this.peers.alone(peer, () => allowClaim(this.store, peer, amendment))
+    })
   }
 
   /** As `adoptPolicy`. */
@@ -187,13 +193,6 @@ export class Holder {
       ending.push(entry.sending.settled())
     }
     await Promise.all(ending)
-  }
-
-  #alone<T>(name: string, work: (peer: Peer) => Promise<T>): Promise<T> {
-    return this.#oneByOne(async () => {
-      const peer = await peerNamed(this.store, name)
-      return this.peers.alone(peer, () => work(peer))
-    })
   }
 
   #oneByOne<T>(change: () => Promise<T>): Promise<T> {

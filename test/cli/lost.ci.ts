@@ -48,8 +48,7 @@ suite('files of which something was lost', { timeout: 120_000 }, () => {
     const { peer } = await ends.found('alice')
     assert.deepEqual(peer.lost, [{ way: 'sent', first: 2, last: 4 }])
     assert.deepEqual(peer.unknown, [])
-    const { stderr } = await pair.received('got.txt', '--give-up', '1')
-    assert.match(stderr, /cli\/USAGE/)
+    assertFails(await pair.send('in.txt', '--lost', '--again'), { exit: 2, code: 'cli/USAGE' })
   })
 
   test('the sender put back: what the receiver has is not called lost, and nothing of it is sent by itself', async t => {
@@ -130,7 +129,12 @@ suite('files of which something was lost', { timeout: 120_000 }, () => {
     await pair.sent('in.txt', '--lost')
     await pair.stop()
     assert.deepEqual(ends.got(), ['line 1', 'line 3', 'line 2'])
-    assert.match((await allow()).stdout, /^nothing waits for your word/)
     await holder.kill('SIGTERM')
+    await hold('bob')
+    assert.match(
+      (await allow()).stdout,
+      /^nothing waits for your word/,
+      'nor is anybody in the way of that answer',
+    )
   })
 })
