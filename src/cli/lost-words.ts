@@ -5,8 +5,9 @@ export function describeLost(name: string, { way, arrived, first, last }: Lost):
   const which = numbers('message', first, last)
   const isOne = first === last
   if (!arrived) return `${which} ${way === 'sent' ? 'to' : 'from'} ${name} never arrive${isOne ? 's' : ''}`
-  if (way === 'sent') return `${name} has ${which}, which this home does not know of any more`
-  return `${which} from ${name} ${isOne ? 'is' : 'are'} here; ${name} does not know of ${isOne ? 'it' : 'them'} any more`
+  if (way === 'sent')
+    return `${name} has ${which}; this home does not know any more what ${isOne ? 'it is' : 'they are'}`
+  return `${which} from ${name} ${isOne ? 'is' : 'are'} here; ${name} does not know any more what ${isOne ? 'it is' : 'they are'}`
 }
 
 export function numbers(what: string, first: number, last: number): string {

@@ -4,7 +4,8 @@ import type { Position, Sent } from './position.ts'
 
 /**
  * Messages, from `first` to `last`, of the sequence that this end sends or receives, which one end goes without. Where they
- * have `arrived` it is the sender, which does not know of them any more; else the receiver, which never gets them.
+ * have `arrived` it is the sender, which does not know any more what they are, and gives up what it has of these numbers;
+ * else the receiver, which never gets them.
  */
 export type Lost = {
   readonly way: 'sent' | 'received'
