@@ -1,5 +1,4 @@
-import { BytesError, equal } from '../bytes/bytes.ts'
-import { asArray, asBoolean, asBytes, asCount, type CborMap } from '../bytes/cbor.ts'
+import { equal } from '../bytes/bytes.ts'
 import { allow, claimOf, fingerprint, isOpen } from '../mailbox/amended.ts'
 import { Mailbox } from '../mailbox/mailbox.ts'
 import { type Lost, settle } from '../mailbox/settlement.ts'
@@ -48,27 +47,4 @@ export async function allowClaim(store: Store, { id, name }: Peer, amendment: Ui
       `${name} has stated another amendment than ${fingerprint(amendment)} since`,
     )
   if (isOpen(claim)) await allow(store, id, claim, whoAmI())
-}
-
-/** Flat, for an answer is as deep as CBOR may be here: four values for each range. */
-export function encodeWaiting({ amendment, waits, lost }: Waiting): CborMap {
-  return {
-    amendment,
-    waits,
-    lost: lost.flatMap(({ way, arrived, first, last }) => [way, arrived, first, last]),
-  }
-}
-
-export const waitingKeys = ['amendment', 'waits', 'lost']
-
-/** @throws BytesError */
-export function decodeWaiting(map: CborMap): Waiting {
-  const values = asArray(map.lost, 2 * 4)
-  const lost: Lost[] = []
-  for (let at = 0; at < values.length; at += 4) {
-    const [way, arrived, first, last] = values.slice(at, at + 4)
-    if (way !== 'sent' && way !== 'received') throw new BytesError('a way that is not known')
-    lost.push({ way, arrived: asBoolean(arrived), first: asCount(first), last: asCount(last) })
-  }
-  return { amendment: asBytes(map.amendment, 32), waits: asBoolean(map.waits), lost }
 }

@@ -6,7 +6,6 @@ import { Desk } from '../state/desk.ts'
 import { StateError } from '../state/error.ts'
 import { decodeCall, requestOf, stateOperations } from '../state/protocol.ts'
 import type { Asked, Visit } from '../state/server.ts'
-import { encodeWaiting } from './claim.ts'
 import { HolderEndsError } from './command.ts'
 import {
   type ControlRequest,
@@ -14,6 +13,7 @@ import {
   controlOperations,
   decodeControl,
   encodeFailed,
+  encodeWaiting,
   encodeWatched,
   type SendingEnd,
   type Watched,

@@ -1,7 +1,9 @@
 import { BytesError } from '../bytes/bytes.ts'
 import { asArray, asBoolean, asBytes, asCount, asMap, asText, type CborMap } from '../bytes/cbor.ts'
+import type { Lost } from '../mailbox/settlement.ts'
 import type { Call, Operations } from '../state/protocol.ts'
 import type { Rotated } from '../state/rotation.ts'
+import type { Waiting } from './claim.ts'
 import { type Exit, exits } from './exits.ts'
 import type { Failure } from './failure.ts'
 import type { SendOrder } from './holder.ts'
@@ -165,4 +167,27 @@ export function decodeFailed({ code, message, hint, exit }: CborMap): Failure {
 
 function isExit(name: string | undefined): name is Exit {
   return name !== undefined && Object.hasOwn(exits, name)
+}
+
+/** Flat, for an answer is as deep as CBOR may be here: four values for each range. */
+export function encodeWaiting({ amendment, waits, lost }: Waiting): CborMap {
+  return {
+    amendment,
+    waits,
+    lost: lost.flatMap(({ way, arrived, first, last }) => [way, arrived, first, last]),
+  }
+}
+
+export const waitingKeys = ['amendment', 'waits', 'lost']
+
+/** @throws BytesError */
+export function decodeWaiting(map: CborMap): Waiting {
+  const values = asArray(map.lost, 2 * 4)
+  const lost: Lost[] = []
+  for (let at = 0; at < values.length; at += 4) {
+    const [way, arrived, first, last] = values.slice(at, at + 4)
+    if (way !== 'sent' && way !== 'received') throw new BytesError('a way that is not known')
+    lost.push({ way, arrived: asBoolean(arrived), first: asCount(first), last: asCount(last) })
+  }
+  return { amendment: asBytes(map.amendment, 32), waits: asBoolean(map.waits), lost }
 }
