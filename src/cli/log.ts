@@ -25,6 +25,10 @@ export function notice(given: Given, log: Log, words: string, noted: Noted): voi
 
 /** What nobody is to miss, whether or not events are asked for. */
 function sayLost(event: string, fields: { readonly [field: string]: unknown }): void {
+  if (event === 'send/settled')
+    say(
+      `by your word ${fields.lines} of ${fields.file} are looked after: ${fields.peer} may have them, or not`,
+    )
   const arrived = event === 'mailbox/unknown'
   if (!arrived && event !== 'mailbox/lost') return
   const { peer, way, first, last } = fields

@@ -154,6 +154,7 @@ export class Sending {
   async #queue(begin: () => void): Promise<void> {
     const { store } = this.#endpoint
     const { outbox } = this.#peer.mailbox
+    const { peer } = this.#peer.party
     const { path, open, again, lost } = this.#order
     const progress = (job: Job, queued: number) => {
       this.#job = job
@@ -161,10 +162,12 @@ export class Sending {
       if (!this.#isDelivered()) begin()
     }
     const stop = this.#stopped.signal
-    this.#job = await queueFile({ open }, store, outbox, this.#peer.party.peer.id, path, {
+    this.#job = await queueFile({ open }, store, outbox, peer.id, path, {
       again,
       lost,
       progress,
+      settled: runs =>
+        this.#endpoint.log.event('send/settled', { peer: peer.name, file: path, lines: ranges(runs) }),
       stop,
     })
     this.#isQueued = true
@@ -273,13 +276,7 @@ function describeLines(
   { never, unsure }: LostLines,
   { path, peer }: { readonly path: string; readonly peer: string },
 ): string | undefined {
-  const of = (runs: readonly Run[]) => {
-    const shown = runs
-      .slice(0, rangesShown)
-      .map(({ line, count }) => numbers('line', line, line + count - 1))
-      .join(', ')
-    return `${shown}${runs.length > rangesShown ? `, and ${runs.length - rangesShown} such ranges more,` : ''} of ${path}`
-  }
+  const of = (runs: readonly Run[]) => `${ranges(runs)} of ${path}`
   const isOne = ([run, ...more]: readonly Run[]) => run?.count === 1 && more.length === 0
   const words: string[] = []
   if (never.length > 0) words.push(`${of(never)} never arrive${isOne(never) ? 's' : ''} at ${peer}`)
@@ -288,4 +285,10 @@ function describeLines(
       `${of(unsure)} may have arrived, or not: ${peer} has messages of the same numbers from before this home was put back`,
     )
   return words.length === 0 ? undefined : `after an amendment ${words.join('; and ')}`
+}
+
+function ranges(runs: readonly Run[]): string {
+  const shown = runs.slice(0, rangesShown).map(({ line, count }) => numbers('line', line, line + count - 1))
+  const more = runs.length - rangesShown
+  return `${shown.join(', ')}${more > 0 ? ` and ${more} such ranges more` : ''}`
 }

@@ -23,6 +23,8 @@ export type QueueOptions = {
   readonly lost?: boolean
   /** Told how many lines this call has queued. */
   readonly progress?: (job: Job, queued: number) => void
+  /** Told of lines that may have arrived, and are settled by the user's word. */
+  readonly settled?: (lines: readonly Run[]) => void
   readonly stop?: AbortSignal
 }
 
@@ -81,12 +83,11 @@ export async function queueFile(
       if (never.length > 0)
         for await (const lines of linesAgain(file, job, await lineStarts(store, job), never))
           await put(lines, {})
-      if (unsure.length > 0)
-        await put(
-          [],
-          {},
-          unsure.map(run => ({ ...run, first: 0 })),
-        )
+      if (unsure.length > 0) {
+        const settled = unsure.map(run => ({ ...run, first: 0 }))
+        await put([], {}, settled)
+        options.settled?.(settled)
+      }
     }
     let joins = endsLine
     for await (const lines of linesFrom(file, path, { line: job.lines + 1, offset: job.length })) {

@@ -75,7 +75,12 @@ suite('files of which something was lost', { timeout: 120_000 }, () => {
     assert.match(told.stderr, /bob has messages 2 to 3; this home does not know any more what they are/)
     assert.doesNotMatch(told.stderr, /LOST:|never arrive:/)
     await receiver.line(/messages 2 to 3 from alice are here; alice does not know any more what they are/)
-    assert.match(await pair.sent('other.txt', '--lost'), /all 3 lines .*before/)
+    const settled = await pair.send('other.txt', '--lost')
+    assert.match(settled.stdout, /all 3 lines .*before/)
+    assert.match(
+      settled.stderr,
+      /by your word lines 1 to 2 of .*other\.txt are looked after: bob may have them/,
+    )
     assert.match(await pair.sent('other.txt'), /before; no contact was made/)
     await pair.stop()
     assert.deepEqual(ends.got(), [...ends.lines(1, 3), 'Z'])
