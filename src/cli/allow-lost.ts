@@ -1,46 +1,49 @@
-import { allow, claimOf, fingerprint, isOpen } from '../mailbox/amended.ts'
-import { Mailbox } from '../mailbox/mailbox.ts'
-import { type Lost, settle } from '../mailbox/settlement.ts'
-import { whoAmI } from './backup.ts'
-import { type Run, UsageError } from './command.ts'
+import { fingerprint } from '../mailbox/amended.ts'
+import { allowClaim, claimWaiting, type Waiting } from './claim.ts'
+import type { Given, Run } from './command.ts'
 import { confirmed, notConfirmed } from './confirm.ts'
-import { openOwnHome, peerNamed } from './home.ts'
+import { askHolder, inHome } from './control.ts'
+import { decodeWaiting, waitingKeys } from './control-wire.ts'
+import { peerNamed } from './home.ts'
+import { describeLost, lostLists } from './lost-words.ts'
 import { answer, answerJson } from './output.ts'
 
 /** The word of this end's user that a peer may go on by the amendment that it stated; what is given up is said before. */
 export const allowLost: Run = async given => {
   const name = given.word(0)
-  const store = await openOwnHome(given)
-  try {
-    const { id } = await peerNamed(store, name)
-    const claim = await claimOf(store, id)
-    if (claim === undefined)
-      throw new UsageError(
-        `${name} has not said that it went on by an amendment`,
-        'let it send, or receive, once: it is refused, and what it says is kept',
+  return inHome(
+    given,
+    async store => {
+      const peer = await peerNamed(store, name)
+      return decide(given, name, await claimWaiting(store, peer), amendment =>
+        allowClaim(store, peer, amendment),
       )
-    const amendment = fingerprint(claim.claimed)
-    const { outbox, inbox } = await Mailbox.open(store, id)
-    const { lost } = settle(outbox, inbox.accepted, claim.theirs)
-    if (isOpen(claim)) {
-      const what = `${name} went on by amendment ${amendment}; given up are ${describeLost(lost)}. pawl recover at ${name} shows the same amendment, or it is somebody else with its keys`
-      if (!(await confirmed(given, what))) throw notConfirmed()
-      await allow(store, id, claim, whoAmI())
-    }
-    if (given.json) await answerJson({ peer: name, amendment, lost })
-    else await answer(`${name} may go on by amendment ${amendment}`)
-    return 'done'
-  } finally {
-    await store.close()
-  }
+    },
+    async holder => {
+      const waiting = decodeWaiting(await askHolder(holder, { op: 'peer-claim', name }, waitingKeys))
+      return decide(given, name, waiting, async amendment => {
+        await askHolder(holder, { op: 'peer-allow', name, amendment }, [])
+      })
+    },
+  )
 }
 
-export function describeLost(lost: readonly Lost[]): string {
-  if (lost.length === 0) return 'no messages that this end knows of'
-  return lost
-    .map(
-      ({ way, first, last }) =>
-        `messages ${first} to ${last} ${way === 'sent' ? 'sent to it' : 'received from it'}`,
-    )
-    .join(' and ')
+async function decide(
+  given: Given,
+  name: string,
+  { amendment, waits, lost }: Waiting,
+  allow: (amendment: Uint8Array) => Promise<void>,
+): Promise<'done'> {
+  const shown = fingerprint(amendment)
+  if (waits) {
+    const whatIsLost = lost.map(range => describeLost(name, range)).join('; ')
+    const loses = whatIsLost === '' ? 'nothing that this end knows of is lost' : whatIsLost
+    const what = `${name} went on by amendment ${shown}: ${loses}. pawl recover at ${name} shows the same amendment, or it is somebody else with its keys`
+    if (!(await confirmed(given, what))) throw notConfirmed()
+    await allow(amendment)
+  }
+  if (given.json) await answerJson({ peer: name, amendment: shown, waited: waits, ...lostLists(lost) })
+  else if (waits) await answer(`${name} may go on by amendment ${shown}`)
+  else await answer(`nothing waits for your word: ${name} was allowed to go on by amendment ${shown} before`)
+  return 'done'
 }

@@ -133,7 +133,7 @@ export const commands: readonly Command[] = [
     summary: 'let a peer go on that was put back, and give up what that loses',
     about: [
       'A peer that was put back to an older state and went on there (pawl recover --go-on, or a restored backup) is refused, and what it says is kept. This is the word of the other end: it names the amendment, which pawl recover shows at the peer as well, and the messages that are given up. From then on only who states that very amendment is met again.',
-      'Messages that one end has no more are recorded as lost at both ends; nothing is accepted twice, and no message gets another number. Nothing else may use the home meanwhile.',
+      'What never arrives is recorded as lost at both ends, and so is, apart from it, what the receiver has and the sender does not know of any more; nothing is accepted twice, and no message gets another number. While messages are under way with that peer it is refused; another process that holds the home does it.',
     ],
     options: [
       { flag: '--yes', about: 'what is given up is known; without it a terminal asks' },
@@ -145,7 +145,12 @@ export const commands: readonly Command[] = [
       { line: 'pawl peer allow-lost alice', about: 'asks, then lets alice go on' },
       { line: 'pawl peer allow-lost alice --yes --json', about: 'for a program that has seen what is lost' },
     ],
-    fields: ['peer, amendment', 'lost: way (sent, received), first, last'],
+    fields: [
+      'peer, amendment',
+      'waited: whether it waited for this word; else nothing was changed',
+      'lost: messages that never arrive: way (sent, received), first, last',
+      'unknown: those that the receiver has, and the sender does not know of any more; likewise',
+    ],
     exits: ['done', ...opening],
     seeAlso: ['recover', 'doctor', 'send'],
     load: async () => (await import('./allow-lost.ts')).allowLost,
@@ -202,7 +207,8 @@ export const commands: readonly Command[] = [
     summary: 'send the lines of a file to a peer, each exactly once',
     about: [
       'Each line is a message, with its line end; any bytes will do, up to 16 MiB a line. It ends when the peer has acknowledged all of them, which it does when they are safely in its file.',
-      'What is sent is remembered by peer and FILE. The same command again goes on where it stopped, sends the lines that FILE grew by, or says that all is done. If the part already sent has changed, it refuses; --again sends all of FILE anew.',
+      'What is sent is remembered by peer and FILE. The same command again goes on where it stopped, sends the lines that FILE grew by, or says that all is done. If the part already sent has changed, it refuses; --again sends all of FILE anew. With nothing new it makes no contact with the peer.',
+      'If lines of FILE were lost because an end was put back (pawl peer allow-lost), it ends with 3 and says which; --lost sends those again, and no other.',
       'While another process holds the home (receive, stated, another send), that process sends and this one shows how far it is, and ends as it would by itself. Ctrl-C ends this sending alone. If that process ends, this one does, too: exit 20; after another send it goes on by itself.',
       'While the peer does not answer, it says so on standard error, once, and tries again until --give-up.',
       'It needs a file that it can read again, so not standard input.',
@@ -213,6 +219,11 @@ export const commands: readonly Command[] = [
       {
         flag: '--again',
         about: 'send all of FILE anew, whatever was sent before; once, not to go on after a crash',
+      },
+      {
+        flag: '--lost',
+        about:
+          'send again the lines of FILE that never arrive; where lines may have arrived, they count as looked after from then on',
       },
       {
         flag: '--give-up SECONDS',
@@ -240,7 +251,7 @@ export const commands: readonly Command[] = [
       'done: peer, file, lines, queued (lines new in this run), alreadyDelivered',
     ],
     exits: ['done', ...opening, 'interrupted'],
-    seeAlso: ['receive', 'peer add'],
+    seeAlso: ['receive', 'peer add', 'peer allow-lost'],
     load: async () => (await import('./send.ts')).send,
   },
   ...stateCommands,

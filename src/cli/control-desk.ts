@@ -13,6 +13,7 @@ import {
   controlOperations,
   decodeControl,
   encodeFailed,
+  encodeWaiting,
   encodeWatched,
   type SendingEnd,
   type Watched,
@@ -85,6 +86,11 @@ export class ControlDesk {
         return {}
       case 'peer-remove':
         return { identity: await this.#holder.removePeer(request.name) }
+      case 'peer-claim':
+        return encodeWaiting(await this.#holder.claimed(request.name))
+      case 'peer-allow':
+        await this.#holder.allow(request.name, request.amendment)
+        return {}
       case 'adopt': {
         const { generation, isNew } = await this.#holder.adopt(request.policy)
         return { generation, isNew }

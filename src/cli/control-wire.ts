@@ -1,7 +1,9 @@
 import { BytesError } from '../bytes/bytes.ts'
-import { asArray, asBytes, asCount, asMap, asText, type CborMap } from '../bytes/cbor.ts'
+import { asArray, asBoolean, asBytes, asCount, asMap, asText, type CborMap } from '../bytes/cbor.ts'
+import type { Lost } from '../mailbox/settlement.ts'
 import type { Call, Operations } from '../state/protocol.ts'
 import type { Rotated } from '../state/rotation.ts'
+import type { Waiting } from './claim.ts'
 import { type Exit, exits } from './exits.ts'
 import type { Failure } from './failure.ts'
 import type { SendOrder } from './holder.ts'
@@ -11,9 +13,11 @@ import type { Figures } from './progress.ts'
 export const controlOperations: Operations = {
   'peer-add': ['name', 'identity'],
   'peer-remove': ['name'],
+  'peer-claim': ['name'],
+  'peer-allow': ['name', 'amendment'],
   adopt: ['policy'],
   rotate: ['scope?', 'storeKey'],
-  send: ['peer', 'path', 'host', 'port', 'giveUp', 'again'],
+  send: ['peer', 'path', 'host', 'port', 'giveUp', 'again', 'lost'],
   watch: ['sending', 'wait'],
   stop: ['sending'],
 }
@@ -29,7 +33,8 @@ export const controlLimits = {
 
 export type ControlRequest =
   | { readonly op: 'peer-add'; readonly name: string; readonly identity: Uint8Array }
-  | { readonly op: 'peer-remove'; readonly name: string }
+  | { readonly op: 'peer-remove' | 'peer-claim'; readonly name: string }
+  | { readonly op: 'peer-allow'; readonly name: string; readonly amendment: Uint8Array }
   | { readonly op: 'adopt'; readonly policy: Uint8Array }
   | { readonly op: 'rotate'; readonly what: Rotated }
   | { readonly op: 'send'; readonly order: SendOrder }
@@ -41,7 +46,10 @@ export function decodeControl({ op, map }: Call): ControlRequest {
   switch (op) {
     case 'peer-add':
       return { op, name: asName(map.name), identity: asBytes(map.identity, 32) }
+    case 'peer-allow':
+      return { op, name: asName(map.name), amendment: asBytes(map.amendment, 32) }
     case 'peer-remove':
+    case 'peer-claim':
       return { op, name: asName(map.name) }
     case 'adopt':
       return { op, policy: asBytes(map.policy) }
@@ -58,13 +66,12 @@ export function decodeControl({ op, map }: Call): ControlRequest {
   }
 }
 
-export function encodeOrder({ peer, path, to, giveUpMs, again }: SendOrder): CborMap {
-  return { op: 'send', peer, path, host: to.host, port: to.port, giveUp: Math.ceil(giveUpMs), again }
+export function encodeOrder({ to, giveUpMs, ...order }: SendOrder): CborMap {
+  return { op: 'send', ...order, host: to.host, port: to.port, giveUp: Math.ceil(giveUpMs) }
 }
 
 function rotatedOf({ scope, storeKey }: CborMap): Rotated {
-  if (typeof storeKey !== 'boolean') throw new BytesError('a boolean was expected')
-  return rotatedBy(scope === undefined ? undefined : asName(scope), storeKey)
+  return rotatedBy(scope === undefined ? undefined : asName(scope), asBoolean(storeKey))
 }
 
 /** What one asks for who names a scope, the store key, or nothing: then all of it. */
@@ -74,7 +81,6 @@ export function rotatedBy(scope: string | undefined, storeKey: boolean): Rotated
 }
 
 function orderOf(map: CborMap): SendOrder {
-  if (typeof map.again !== 'boolean') throw new BytesError('a boolean was expected')
   const path = asText(map.path)
   if (!path.startsWith('/') || path.includes('\0') || Buffer.byteLength(path) > controlLimits.pathBytesMax)
     throw new BytesError('no absolute path')
@@ -83,7 +89,8 @@ function orderOf(map: CborMap): SendOrder {
     path,
     to: { host: asName(map.host), port: asCount(map.port, 65_535) },
     giveUpMs: asCount(map.giveUp),
-    again: map.again,
+    again: asBoolean(map.again),
+    lost: asBoolean(map.lost),
   }
 }
 
@@ -160,4 +167,27 @@ export function decodeFailed({ code, message, hint, exit }: CborMap): Failure {
 
 function isExit(name: string | undefined): name is Exit {
   return name !== undefined && Object.hasOwn(exits, name)
+}
+
+/** Flat, for an answer is as deep as CBOR may be here: four values for each range. */
+export function encodeWaiting({ amendment, waits, lost }: Waiting): CborMap {
+  return {
+    amendment,
+    waits,
+    lost: lost.flatMap(({ way, arrived, first, last }) => [way, arrived, first, last]),
+  }
+}
+
+export const waitingKeys = ['amendment', 'waits', 'lost']
+
+/** @throws BytesError */
+export function decodeWaiting(map: CborMap): Waiting {
+  const values = asArray(map.lost, 2 * 4)
+  const lost: Lost[] = []
+  for (let at = 0; at < values.length; at += 4) {
+    const [way, arrived, first, last] = values.slice(at, at + 4)
+    if (way !== 'sent' && way !== 'received') throw new BytesError('a way that is not known')
+    lost.push({ way, arrived: asBoolean(arrived), first: asCount(first), last: asCount(last) })
+  }
+  return { amendment: asBytes(map.amendment, 32), waits: asBoolean(map.waits), lost }
 }

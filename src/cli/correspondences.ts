@@ -1,6 +1,7 @@
 import { base64url } from '../bytes/bytes.ts'
 import { type Correspondence, type Correspondent, openCorrespondence, takeRole } from '../mailbox/courier.ts'
 import type { Peer } from '../session/peers.ts'
+import { StateError } from '../state/error.ts'
 import type { Store } from '../state/store.ts'
 import { NoPeerError } from './command.ts'
 import { Lane } from './lane.ts'
@@ -26,6 +27,7 @@ type Shelf = { users: number; readonly held: Promise<Held> }
 export class Correspondences {
   readonly #store: Store
   readonly #shelves = new Map<string, Shelf>()
+  readonly #alone = new Map<string, Promise<unknown>>()
 
   constructor(store: Store) {
     this.#store = store
@@ -34,6 +36,7 @@ export class Correspondences {
   /** Takes it; `release` gives it back. @throws NoPeerError while the peer is being forgotten */
   async take(peer: Peer): Promise<{ readonly held: Held; readonly release: () => void }> {
     const key = base64url(peer.id)
+    await this.#alone.get(key)?.catch(() => undefined)
     const shelf = this.#shelves.get(key) ?? { users: 0, held: open(this.#store, peer) }
     this.#shelves.set(key, shelf)
     shelf.users++
@@ -50,6 +53,22 @@ export class Correspondences {
       release()
       throw error
     }
+  }
+
+  /**
+   * Does what changes what a peer is met by, and lets nobody take it meanwhile: whoever holds it would go by what was before.
+   * @throws StateError ELOCKED while it is held
+   */
+  async alone<T>(peer: Peer, work: () => Promise<T>): Promise<T> {
+    const key = base64url(peer.id)
+    if (this.#shelves.has(key))
+      throw new StateError(
+        'ELOCKED',
+        `process ${process.pid} is sending to ${peer.name}, or receiving from it; it has to end first`,
+      )
+    const working = work()
+    this.#alone.set(key, working)
+    return working.finally(() => this.#alone.delete(key))
   }
 
   /** From now on no session is made with it; the answer takes that back. */

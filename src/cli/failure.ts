@@ -119,7 +119,7 @@ export const rules: Readonly<Record<Code, Rule>> = {
 
   'mailbox/LOST': {
     exit: 'refused',
-    hint: 'the same command with --again sends all of the file anew; pawl doctor lists what was lost',
+    hint: 'the same command with --lost sends again what never arrives, and no other line; where lines may have arrived, look into the file of the peer first, and send what it has not as a file of its own; docs/guides/recovery.md',
   },
 
   'backup/EKEY': {

@@ -194,7 +194,7 @@ async function readOnly(
 /** What was given up with peers is never passed over, and neither is a peer that waits. */
 async function* peerFindings(home: ReadableHome): AsyncGenerator<Finding> {
   for (const { name, lost, waits } of await peersFound(home)) {
-    for (const range of lost) yield warning('lost', describeLostThen(name, range))
+    for (const range of lost) yield warning(range.arrived ? 'unknown' : 'lost', describeLostThen(name, range))
     if (waits !== undefined)
       yield {
         ...warning('amended', `${name} went on by amendment ${waits} and is refused until you allow it`),

@@ -9,6 +9,7 @@ import { StateError } from '../state/error.ts'
 import type { World } from '../state/home.ts'
 import { type Adopted, adoptPolicy } from '../state/policy-record.ts'
 import type { Store } from '../state/store.ts'
+import { allowClaim, claimWaiting, type Waiting } from './claim.ts'
 import { HolderEndsError, NoPeerError } from './command.ts'
 import { Correspondences } from './correspondences.ts'
 import type { Exit } from './exits.ts'
@@ -24,6 +25,8 @@ export type SendOrder = {
   readonly to: Place
   readonly giveUpMs: number
   readonly again: boolean
+  /** The lines that never arrive are sent once more. */
+  readonly lost: boolean
 }
 
 /** Who hears how it goes. */
@@ -150,6 +153,22 @@ export class Holder {
       this.#options.forgotten?.(id)
       await this.#stop(new NoPeerError(name), peer => equal(peer, id))
       return id
+    })
+  }
+
+  /** What a peer waits for that went on by an amendment. @throws as `claimWaiting`; StateError ELOCKED */
+  claimed(name: string): Promise<Waiting> {
+    return this.#oneByOne(async () => {
+      const peer = await peerNamed(this.store, name)
+      return claimWaiting(this.store, peer, work => this.peers.alone(peer, work))
+    })
+  }
+
+  /** @throws as `allowClaim`; StateError ELOCKED */
+  allow(name: string, amendment: Uint8Array): Promise<void> {
+    return this.#oneByOne(async () => {
+      const peer = await peerNamed(this.store, name)
+      return this.peers.alone(peer, () => allowClaim(this.store, peer, amendment))
     })
   }
 

@@ -27,7 +27,7 @@ export const keeperCommands: readonly Command[] = [
       'home, anchor, verdict, code (null if nothing is wrong), keeper',
       'groups: how many the home has; mark, kept: number and head in the mark file and at the keeper outside, or null',
       'lost: first and last group that it does not have, or null; damage: code, means, next; inUse',
-      'amendment: what peers are told of the newest, or null; peers: name, sent, acknowledged, received, lost (way, first, last), waits (the amendment that waits for pawl peer allow-lost, or null)',
+      'amendment: what peers are told of the newest, or null; peers: name, sent, acknowledged, received, lost and unknown (way, first, last), waits (the amendment that waits for pawl peer allow-lost, or null)',
       'ways: way, command, about, loses',
       'with --go-on: home, amendment (number, reason, abandoned, adopted), mark, scopesLost',
     ],

@@ -1,12 +1,13 @@
 import type { Log } from '../host/log.ts'
 import { stderrLog } from '../node/log.ts'
 import type { Given } from './command.ts'
+import { describeLost } from './lost-words.ts'
 import { answerJson, say } from './output.ts'
 
 /** Events of a long command: on standard error with `--log`, among the answer's lines with `--json`, else nowhere. */
 export function logOf(given: Given): Log {
   if (given.has('--log')) return stderrLog()
-  if (!given.json) return { event: (event, fields = {}) => event === 'mailbox/lost' && say(lossOf(fields)) }
+  if (!given.json) return { event: (event, fields = {}) => sayLost(event, fields) }
   return {
     event: (event, fields = {}) =>
       void answerJson({ type: 'event', event, ...fields }).catch(() => undefined),
@@ -23,7 +24,15 @@ export function notice(given: Given, log: Log, words: string, noted: Noted): voi
 }
 
 /** What nobody is to miss, whether or not events are asked for. */
-function lossOf({ peer, way, first, last }: { readonly [field: string]: unknown }): string {
-  const whose = way === 'sent' ? 'to' : 'from'
-  return `LOST: messages ${first} to ${last} ${whose} ${peer}, after an amendment; pawl doctor lists them`
+function sayLost(event: string, fields: { readonly [field: string]: unknown }): void {
+  if (event === 'send/settled')
+    say(
+      `by your word ${fields.lines} of ${fields.file} are looked after: ${fields.peer} may have them, or not`,
+    )
+  const arrived = event === 'mailbox/unknown'
+  if (!arrived && event !== 'mailbox/lost') return
+  const { peer, way, first, last } = fields
+  const range = { arrived, first: Number(first), last: Number(last) }
+  const words = describeLost(String(peer), { ...range, way: way === 'sent' ? way : 'received' })
+  say(`${arrived ? '' : 'LOST: '}${words}, after an amendment; pawl doctor lists it`)
 }

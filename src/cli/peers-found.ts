@@ -4,6 +4,7 @@ import { decodePosition as decodeReceived } from '../mailbox/inbox.ts'
 import { type LostThen, listLost } from '../mailbox/lost.ts'
 import { decodePosition as decodeSent } from '../mailbox/outbox.ts'
 import { listPeers } from '../session/peers.ts'
+import { describeLost } from './lost-words.ts'
 
 /** Where a home stands with one peer, by what it has. */
 export type PeerFound = {
@@ -48,7 +49,6 @@ export async function amendmentShown(records: Records): Promise<string | undefin
   return own && fingerprint(own)
 }
 
-export function describeLostThen(name: string, { way, first, last, at }: LostThen): string {
-  const whose = way === 'sent' ? `to ${name}` : `from ${name}`
-  return `messages ${first} to ${last} ${whose}, given up ${new Date(at).toISOString()}`
+export function describeLostThen(name: string, lost: LostThen): string {
+  return `${describeLost(name, lost)}; on record since ${new Date(lost.at).toISOString()}`
 }

@@ -55,13 +55,12 @@ export const receive: Run = async given => {
     const from = await held.server()
     const out = await OutFile.open(world.disk, store, peer.id, path, file)
     if (out.excess > 0) {
-      const bytes = counted(out.excess, 'byte')
-      notice(
-        given,
-        log,
-        `${file}: ${bytes} behind the last acknowledged message will be cut when the next one arrives; a crash leaves such`,
-        { event: 'receive/excess', out: file, bytes: out.excess },
-      )
+      notice(given, log, describeExcess(file, out), {
+        event: 'receive/excess',
+        out: file,
+        bytes: out.excess,
+        cause: out.isExcessGivenUp ? 'amendment' : 'crash',
+      })
     }
     const reception = new Reception(endpoint, from, out, async id => {
       const peers = await listPeers(store)
@@ -104,6 +103,13 @@ export const receive: Run = async given => {
     await endControl()
     await store.close()
   }
+}
+
+function describeExcess(file: string, out: OutFile): string {
+  const bytes = counted(out.excess, 'byte')
+  if (!out.isExcessGivenUp)
+    return `${file}: ${bytes} behind the last acknowledged message will be cut when the next one arrives; a crash leaves such`
+  return `${file}: ${bytes} behind what this home knows of were received before this home was put back, and nothing of them is destroyed: when the next message arrives they move to ${out.keptAs}…; look there for what counts as lost, before it is sent again`
 }
 
 /** One run of `pawl receive`: wires come, batches go into the file, until it is told to stop or may not go on. */

@@ -11,6 +11,7 @@ import { confirmed, notConfirmed } from './confirm.ts'
 import type { Exit } from './exits.ts'
 import { explain } from './failure.ts'
 import { checkedHome, keeperElsewhere, realWorld } from './home.ts'
+import { lostLists } from './lost-words.ts'
 import { answer, answerJson, count, printable, say } from './output.ts'
 import { amendmentShown, describeLostThen, type PeerFound, peersFound } from './peers-found.ts'
 
@@ -95,7 +96,7 @@ async function explained(given: Given, home: string, found: Diagnosis): Promise<
       amendment: seen.amendment ?? null,
       peers: seen.peers.map(({ waits, lost, ...peer }) => ({
         ...peer,
-        lost: lost.map(({ way, first, last }) => ({ way, first, last })),
+        ...lostLists(lost),
         waits: waits ?? null,
       })),
       ways,
@@ -149,7 +150,7 @@ function describePeer({ name, sent, acknowledged, received, lost, waits }: PeerF
   const lines = [
     `${name}: ${count(sent)} sent, ${count(acknowledged)} acknowledged, ${count(received)} received`,
   ]
-  for (const range of lost) lines.push(`lost: ${describeLostThen(name, range)}`)
+  for (const range of lost) lines.push(`${range.arrived ? '' : 'lost: '}${describeLostThen(name, range)}`)
   if (waits !== undefined) lines.push(`it went on by amendment ${waits}, and is refused until you allow it`)
   return lines.join(`\n${' '.repeat(12)}`)
 }

@@ -28,7 +28,10 @@ export const send: Run = async given => {
   const giveUpMs = giveUpSeconds(given) * 1000
   const path = await inputPath(given, given.word(0))
   const peer = given.needed('--peer')
-  return new Errand(given, { peer, path, to, giveUpMs, again: given.has('--again') }).run()
+  const [again, lost] = [given.has('--again'), given.has('--lost')]
+  if (again && lost)
+    throw new UsageError('--again sends all of FILE, --lost only what never arrives', 'choose one of them')
+  return new Errand(given, { peer, path, to, giveUpMs, again, lost }).run()
 }
 
 /** One run of `pawl send`: in this process, or in the one that holds the home, and on from there when that one ends. */
@@ -152,7 +155,8 @@ class Errand {
     if (this.#given.json)
       await answerJson({ type: 'done', peer, file: path, lines, queued, alreadyDelivered })
     else if (lines === 0) await answer(`nothing to send: ${path} is empty`)
-    else if (alreadyDelivered) await answer(`nothing to send: ${peer} has acknowledged ${all} before`)
+    else if (alreadyDelivered)
+      await answer(`nothing to send: ${peer} has acknowledged ${all} before; no contact was made`)
     else await answer(`${peer} has acknowledged ${all}; ${count(queued)} new in this run`)
   }
 }

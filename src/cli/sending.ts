@@ -1,27 +1,24 @@
 import type { File } from '../host/disk.ts'
 import { type Correspondent, canPass, deliver } from '../mailbox/courier.ts'
 import { MailboxError } from '../mailbox/error.ts'
+import { type Job, type LostLines, lostLines, type Run } from '../mailbox/job.ts'
 import { listLost } from '../mailbox/lost.ts'
 import { Patience } from '../mailbox/patience.ts'
-import { isDelivered, type Job, lostOf, queueFile } from '../mailbox/send-file.ts'
+import { isDelivered, queueFile } from '../mailbox/send-file.ts'
 import { connect } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
 import { SessionError } from '../session/error.ts'
 import { identityText } from '../signature/identity.ts'
 import type { Exit } from './exits.ts'
+import type { SendOrder } from './holder.ts'
 import type { Lane } from './lane.ts'
-import type { Place } from './place.ts'
+import { numbers } from './lost-words.ts'
 import type { Figures } from './progress.ts'
 import { turnedBack } from './turned-back.ts'
 
-export type Order = {
-  /** The file's real path. */
-  readonly path: string
+export type Order = Omit<SendOrder, 'peer'> & {
   readonly open: (path: string) => Promise<File>
-  readonly to: Place
-  readonly giveUpMs: number
-  readonly again: boolean
   /** Hears that the peer is out of reach, once each time, and for how long it will be tried. */
   readonly unreached: (leftMs: number) => void
 }
@@ -42,9 +39,10 @@ export class Sending {
   readonly #parts: Promise<void>[] = []
   #failure: unknown
   #job: Job | undefined
-  #linesBefore = 0
+  #queued = 0
   #isQueued = false
   #isSettling = false
+  #hadContact = false
   #alreadyDelivered = false
   #looked: () => void = () => undefined
 
@@ -61,7 +59,7 @@ export class Sending {
 
   /** Lines that this run has queued. */
   get queued(): number {
-    return this.lines - this.#linesBefore
+    return this.#queued
   }
 
   get alreadyDelivered(): boolean {
@@ -100,12 +98,14 @@ export class Sending {
 
   /** What was given up is not delivered. @throws MailboxError LOST */
   async #refuseLost(): Promise<void> {
-    const job = this.#job
+    if (this.#job === undefined) return
+    const { store } = this.#endpoint
     const { peer } = this.#peer.party
-    const [first] = job === undefined ? [] : lostOf(job, await listLost(this.#endpoint.store, peer.id))
-    if (first === undefined) return
-    const range = `messages ${first.first} to ${first.last} to ${peer.name}, some of them of ${this.#order.path}`
-    throw new MailboxError('LOST', `${range}, are lost: they were given up after an amendment`)
+    const words = describeLines(await lostLines(store, this.#job, await listLost(store, peer.id)), {
+      path: this.#order.path,
+      peer: peer.name,
+    })
+    if (words !== undefined) throw new MailboxError('LOST', words)
   }
 
   /** Once nothing of it is under way any more. */
@@ -120,8 +120,9 @@ export class Sending {
 
   async #queueAndDeliver(): Promise<void> {
     const { outbox } = this.#peer.mailbox
-    // What is queued before the peer has said that it goes on as well may get numbers that are lost.
-    if (this.#peer.mailbox.isOpen('client')) {
+    // What is queued before both have settled may get numbers that are lost, and what was acknowledged may be lost.
+    if (this.#peer.mailbox.isUnsettled('client')) {
+      this.#hadContact = true
       this.#isSettling = true
       const settling = this.#deliver()
       this.#parts.push(settling)
@@ -136,8 +137,10 @@ export class Sending {
     const queueing = this.#queue(() => begin())
     this.#parts.push(queueing)
     await Promise.race([queueing, begun])
-    this.#alreadyDelivered = this.#isQueued && this.#isDelivered()
-    if (this.#alreadyDelivered) return outbox.flush()
+    if (this.#isQueued && this.#isDelivered()) {
+      this.#alreadyDelivered = !this.#hadContact
+      return outbox.flush()
+    }
     const delivery = this.#deliver()
     this.#parts.push(delivery)
     await Promise.all([queueing, delivery])
@@ -151,16 +154,20 @@ export class Sending {
   async #queue(begin: () => void): Promise<void> {
     const { store } = this.#endpoint
     const { outbox } = this.#peer.mailbox
-    const { path, open, again } = this.#order
-    const progress = (job: Job) => {
-      if (this.#job === undefined) this.#linesBefore = job.lines
+    const { peer } = this.#peer.party
+    const { path, open, again, lost } = this.#order
+    const progress = (job: Job, queued: number) => {
       this.#job = job
+      this.#queued = queued
       if (!this.#isDelivered()) begin()
     }
     const stop = this.#stopped.signal
-    this.#job = await queueFile({ open }, store, outbox, this.#peer.party.peer.id, path, {
+    this.#job = await queueFile({ open }, store, outbox, peer.id, path, {
       again,
+      lost,
       progress,
+      settled: runs =>
+        this.#endpoint.log.event('send/settled', { peer: peer.name, file: path, lines: ranges(runs) }),
       stop,
     })
     this.#isQueued = true
@@ -236,7 +243,7 @@ export class Sending {
   }
 
   #isDone(): boolean {
-    if (this.#isSettling) return this.isOver || !this.#peer.mailbox.isOpen('client')
+    if (this.#isSettling) return this.isOver || !this.#peer.mailbox.isUnsettled('client')
     return this.isOver || (this.#isQueued && this.#isDelivered())
   }
 
@@ -261,4 +268,27 @@ export class Sending {
     }
     return turnedBack(error, peer.name) ?? error
   }
+}
+
+const rangesShown = 5
+
+function describeLines(
+  { never, unsure }: LostLines,
+  { path, peer }: { readonly path: string; readonly peer: string },
+): string | undefined {
+  const of = (runs: readonly Run[]) => `${ranges(runs)} of ${path}`
+  const isOne = ([run, ...more]: readonly Run[]) => run?.count === 1 && more.length === 0
+  const words: string[] = []
+  if (never.length > 0) words.push(`${of(never)} never arrive${isOne(never) ? 's' : ''} at ${peer}`)
+  if (unsure.length > 0)
+    words.push(
+      `${of(unsure)} may have arrived, or not: ${peer} has messages of the same numbers from before this home was put back`,
+    )
+  return words.length === 0 ? undefined : `after an amendment ${words.join('; and ')}`
+}
+
+function ranges(runs: readonly Run[]): string {
+  const shown = runs.slice(0, rangesShown).map(({ line, count }) => numbers('line', line, line + count - 1))
+  const more = runs.length - rangesShown
+  return `${shown.join(', ')}${more > 0 ? ` and ${more} such ranges more` : ''}`
 }

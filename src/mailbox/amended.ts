@@ -79,6 +79,14 @@ export class Amended {
     return this.#own === undefined || this.#known[role] ? none : this.#own
   }
 
+  /** Whether something is still to be settled in that role: by our amendment, or by one of the peer that our user allowed. */
+  isUnsettled(role: Role): boolean {
+    const claim = this.#claim
+    return (
+      !isZero(this.stated(role)) || (claim !== undefined && isAllowed(claim) && claim[role] !== 'settled')
+    )
+  }
+
   judge(role: Role, { amendment, firstKept }: Positions, neverMet: boolean): AmendmentVerdict {
     const claim = this.#claim
     if (isZero(amendment)) {

@@ -49,7 +49,7 @@ export async function takeRole(
   let said: Positions | undefined
   const settle = async (theirs: Positions) => {
     const lost = await mailbox.settle(role, theirs)
-    return lost.map(range => ({ event: 'mailbox/lost', peer: correspondence.peer.name, ...range }))
+    return lost.map(range => lossEvent(correspondence.peer, range))
   }
   const party: Party = {
     get peer() {
@@ -227,7 +227,15 @@ export async function serve(
 }
 
 function tellLost({ log }: Endpoint, { party }: Correspondent): (lost: Lost) => void {
-  return lost => log.event('mailbox/lost', { peer: party.peer.name, ...lost })
+  return lost => {
+    const { event, ...fields } = lossEvent(party.peer, lost)
+    log.event(event, fields)
+  }
+}
+
+/** What has arrived is not lost: it is unknown to its sender. */
+function lossEvent({ name }: Peer, { arrived, ...range }: Lost) {
+  return { event: arrived ? 'mailbox/unknown' : 'mailbox/lost', peer: name, ...range }
 }
 
 /** Calls `then` once the signal is given, also if it has been; the answer forgets it. */

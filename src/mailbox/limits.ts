@@ -18,6 +18,8 @@ export const limits = {
   outboxMessagesMax: 65_536,
   /** Ranges given up with one peer, on record. */
   lossesMax: 4096,
+  /** Runs of lines in one record of a job. */
+  jobRunsMax: 256,
   /** Lines of a file queued by one commit. */
   linesMax: 8192,
   /** Received and not yet accepted; the wire is not read beyond it. */

@@ -186,8 +186,8 @@ async function receiveOthers(connection: Connection, others: Others): Promise<vo
 type Others = (item: Exclude<Item, { kind: 'fragment' }>) => Promise<void>
 
 /** As the other end sees it. */
-function mirror({ way, first, last }: Lost): Lost {
-  return { way: way === 'sent' ? 'received' : 'sent', first, last }
+function mirror({ way, ...range }: Lost): Lost {
+  return { way: way === 'sent' ? 'received' : 'sent', ...range }
 }
 
 /** Close reasons of docs/spec/channel.md. */

@@ -22,8 +22,8 @@ export async function listLost(records: Records, peer: Uint8Array): Promise<Lost
   return Promise.all(
     records.list(lostWith(peer)).map(async path => {
       const { payload, envelope } = await records.get(path)
-      const { way, first, last } = decodeLost(payload)
-      return { way, first, last, at: envelope.at }
+      const { isTold: _, ...range } = decodeLost(payload)
+      return { ...range, at: envelope.at }
     }),
   )
 }
@@ -91,23 +91,23 @@ export class Losses {
 export const lostBy: CommitOptions['by'] = { subject: '', reason: () => 'after an amendment' }
 
 function isSame(a: Lost, b: Lost): boolean {
-  return a.way === b.way && a.first === b.first && a.last === b.last
+  return a.way === b.way && a.arrived === b.arrived && a.first === b.first && a.last === b.last
 }
 
 function lostWith(peer: Uint8Array): string {
   return `${lostPrefix}${base64url(peer)}/`
 }
 
-function encodeLost({ way, first, last, isTold: told }: Lost & { readonly isTold: boolean }): Uint8Array {
-  return encodeCbor({ format: 1, way, first, last, told })
+function encodeLost({ isTold: told, ...range }: Lost & { readonly isTold: boolean }): Uint8Array {
+  return encodeCbor({ format: 1, ...range, told })
 }
 
 /** @throws BytesError */
 export function decodeLost(bytes: Uint8Array): Lost & { readonly isTold: boolean } {
-  const map = decodeCborMap(bytes, ['format', 'way', 'first', 'last', 'told'])
+  const map = decodeCborMap(bytes, ['format', 'way', 'arrived', 'first', 'last', 'told'])
   const way = map.way === 'sent' || map.way === 'received' ? map.way : undefined
-  const [first, last, isTold] = [asCount(map.first), asCount(map.last), asBoolean(map.told)]
+  const [first, last] = [asCount(map.first), asCount(map.last)]
   if (map.format !== 1 || way === undefined || first < 1 || last < first)
     throw new BytesError('not what was lost')
-  return { way, first, last, isTold }
+  return { way, arrived: asBoolean(map.arrived), first, last, isTold: asBoolean(map.told) }
 }

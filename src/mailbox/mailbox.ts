@@ -1,4 +1,3 @@
-import { isZero } from '../bytes/bytes.ts'
 import type { Positions } from '../channel/block.ts'
 import type { Role } from '../channel/state.ts'
 import { sessionPath } from '../session/memory.ts'
@@ -109,9 +108,12 @@ export class Mailbox {
     return this.#amended.isPeers(theirs, role)
   }
 
-  /** This home went on by an amendment, and the peer has not said in that role that it knows: what is queued may be lost. */
-  isOpen(role: Role): boolean {
-    return !isZero(this.#amended.stated(role))
+  /**
+   * One of the two went on by an amendment, and they have not settled in that role: what is queued may get numbers that are
+   * lost, and what was acknowledged may be lost.
+   */
+  isUnsettled(role: Role): boolean {
+    return this.#amended.isUnsettled(role)
   }
 
   /** The peer has settled, as this end has. */

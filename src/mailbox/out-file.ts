@@ -2,6 +2,7 @@ import { BytesError, base64url, concat, equal, utf8 } from '../bytes/bytes.ts'
 import { asBytes, asCount, asText, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { sha256 } from '../crypto/hash.ts'
 import type { Disk, File, Stat } from '../host/disk.ts'
+import { wentOnFrom } from '../state/amendments.ts'
 import { StateError } from '../state/error.ts'
 import type { Store } from '../state/store.ts'
 import type { Batch } from './inbox.ts'
@@ -33,6 +34,7 @@ export class OutFile {
   readonly #file: File
   #known: Known
   #excess: number
+  #isGivenUp = false
 
   private constructor(disk: Disk, place: string, file: File, known: Known, excess: number) {
     this.#disk = disk
@@ -55,9 +57,14 @@ export class OutFile {
     place = path,
   ): Promise<OutFile> {
     const record = recordPath(path)
-    const known = store.has(record) ? decodeOutFile((await store.get(record)).payload) : undefined
-    if (known === undefined) return OutFile.#create(disk, store, peer, path, place)
-    if (equal(known.peer, peer)) return OutFile.#reopen(disk, known, place)
+    if (!store.has(record)) return OutFile.#create(disk, store, peer, path, place)
+    const { payload, generation } = await store.get(record)
+    const known = decodeOutFile(payload)
+    if (equal(known.peer, peer)) {
+      const file = await OutFile.#reopen(disk, known, place)
+      file.#isGivenUp = await wentOnFrom(store, generation)
+      return file
+    }
     // Bytes that were never acknowledged are the other peer's all the same: only it can say that nobody was told.
     if (known.length > 0 || ((await disk.stat(place))?.size ?? 0) > 0)
       throw new StateError('EINVAL', `${path} holds the messages of another peer; name another file`)
@@ -113,12 +120,26 @@ export class OutFile {
     return this.#excess
   }
 
+  /**
+   * By an amendment the store went on from before these bytes: they may be messages that were accepted and acknowledged, and
+   * that it does not know of any more. They are kept beside the file, whatever comes.
+   */
+  get isExcessGivenUp(): boolean {
+    return this.#excess > 0 && this.#isGivenUp
+  }
+
+  /** Where `append` keeps an excess that is not to be destroyed; a hash of it follows. */
+  get keptAs(): string {
+    return `${this.#place}.cut-${this.#known.length}-`
+  }
+
   /** File first, then store and mark, then the sender hears of it. */
   async append(batch: Batch): Promise<void> {
     const bytes = concat(...batch.messages)
     const known = { ...this.#known, length: this.#known.length + bytes.length }
     if (this.#excess > 0) await this.#cut(bytes)
     this.#excess = 0
+    this.#isGivenUp = false
     if (bytes.length > 0) {
       await this.#file.write(bytes, this.#known.length)
       await this.#file.sync() // a crash here leaves an excess within the reserve, to be cut back
@@ -140,9 +161,10 @@ export class OutFile {
     const { length } = this.#known
     const excess = new Uint8Array(this.#excess)
     await this.#file.read(excess, length)
-    const isOurs = excess.subarray(0, coming.length).every((byte, i) => byte === coming[i] || byte === 0)
-    if (!isOurs)
-      await this.#keep(`${this.#place}.cut-${length}-${base64url(sha256(excess)).slice(0, 8)}`, excess)
+    const isOurs =
+      !this.#isGivenUp &&
+      excess.subarray(0, coming.length).every((byte, i) => byte === coming[i] || byte === 0)
+    if (!isOurs) await this.#keep(`${this.keptAs}${base64url(sha256(excess)).slice(0, 8)}`, excess)
     await this.#file.truncate(length)
   }
 

@@ -2,7 +2,7 @@ import { BytesError, base64url, concat, equal } from '../bytes/bytes.ts'
 import { asBytes, asCount, decodeCborMap, encodeCbor } from '../bytes/cbor.ts'
 import { Reader } from '../bytes/reader.ts'
 import { Writer } from '../bytes/writer.ts'
-import { amendments } from '../state/amendments.ts'
+import { wentOnFrom } from '../state/amendments.ts'
 import type { Change } from '../state/change.ts'
 import { StateError } from '../state/error.ts'
 import type { Store } from '../state/store.ts'
@@ -72,7 +72,7 @@ export class Outbox implements Sent {
     const outbox = new Outbox(store, peer, acknowledged, kept)
     await outbox.#load(sending)
     if (samePosition(outbox.sending, sending)) return outbox
-    if (found !== undefined && outbox.#retained.size === 0 && (await isGivenUp(store, found.generation)))
+    if (found !== undefined && outbox.#retained.size === 0 && (await wentOnFrom(store, found.generation)))
       return new Outbox(store, peer, acknowledged, sending)
     throw new StateError('EINTEGRITY', 'the outbox does not hold what its position says')
   }
@@ -336,12 +336,6 @@ export class Outbox implements Sent {
     }
     return [concat(...pieces)]
   }
-}
-
-/** Whether an amendment went on from what that group says: a restore brings positions of a mailbox, and no messages. */
-async function isGivenUp(store: Store, generation: number): Promise<boolean> {
-  const newest = (await amendments(store)).at(-1)
-  return newest !== undefined && generation <= newest.amendment.adopted.number
 }
 
 /** Messages that share a record, or a part of one message. @throws BytesError for anything else */

@@ -2,10 +2,10 @@ import type { OwnRecord } from '../state/fsck/records.ts'
 import { amendedPrefix, lostPrefix } from '../state/path.ts'
 import { decodeClaim, decodeKnown } from './amended.ts'
 import { decodePosition as decodeReceived } from './inbox.ts'
+import { decodeJob, decodeRuns } from './job.ts'
 import { decodeLost } from './lost.ts'
 import { decodeOutFile } from './out-file.ts'
 import { decodePosition as decodeSent, refuseOddPart } from './outbox.ts'
-import { decodeJob } from './send-file.ts'
 
 /** What `pawl state fsck` reads of docs/spec/mailbox.md. */
 export const mailboxRecords: readonly OwnRecord[] = [
@@ -17,6 +17,9 @@ export const mailboxRecords: readonly OwnRecord[] = [
   { prefix: lostPrefix, check: (_, payload) => decodeLost(payload) },
   { prefix: amendedPrefix, check: (_, payload) => decodeClaim(payload) },
   { prefix: '/pawl/recovered/', check: (_, payload) => decodeKnown(payload) },
-  { prefix: '/pawl/job/', check: (_, payload) => decodeJob(payload) },
+  {
+    prefix: '/pawl/job/',
+    check: (path, payload) => (path.split('/').length === 4 ? decodeJob(payload) : decodeRuns(payload)),
+  },
   { prefix: '/pawl/receive/', check: (_, payload) => decodeOutFile(payload) },
 ]

@@ -2,8 +2,17 @@ import { equal } from '../bytes/bytes.ts'
 import type { Positions } from '../channel/block.ts'
 import type { Position, Sent } from './position.ts'
 
-/** Messages of one sequence that are given up: sent by this end, or to it. Both numbers are lost. */
-export type Lost = { readonly way: 'sent' | 'received'; readonly first: number; readonly last: number }
+/**
+ * Messages, from `first` to `last`, of the sequence that this end sends or receives, which one end goes without. Where they
+ * have `arrived` it is the sender, which does not know any more what they are, and gives up what it has of these numbers;
+ * else the receiver, which never gets them.
+ */
+export type Lost = {
+  readonly way: 'sent' | 'received'
+  readonly arrived: boolean
+  readonly first: number
+  readonly last: number
+}
 
 /** How two ends go on whose users both said that they may (docs/spec/mailbox.md, "After an amendment"). */
 export type Settlement = {
@@ -26,30 +35,35 @@ export function settle(sent: Sent, receiving: Position, theirs: Positions): Sett
   return { sendFrom: out.from, receiveFrom: into.from, lost }
 }
 
-type Settled = { readonly from?: Position | undefined; readonly first: number; readonly behind: number }
+type Settled = {
+  readonly from?: Position | undefined
+  readonly arrived: boolean
+  readonly first: number
+  readonly behind: number
+}
 
-const nothing: Settled = { first: 0, behind: 0 }
+const nothing: Settled = { arrived: false, first: 0, behind: 0 }
 
 function settleSent(sent: Sent, expected: Position): Settled {
   const { kept, sending } = sent
   const { next, head } = expected
-  if (next < kept.next) return { first: next, behind: kept.next }
+  if (next < kept.next) return { arrived: false, first: next, behind: kept.next }
   const own = next <= sending.next ? sent.headBefore(next) : undefined
   if (own !== undefined && equal(own, head)) return nothing
-  return { from: expected, first: kept.next, behind: next }
+  return { from: expected, arrived: true, first: kept.next, behind: next }
 }
 
 function settleReceived({ next, head }: Position, theirs: Positions): Settled {
   const { firstKept, headBeforeKept, nextSend, headBeforeSend } = theirs
   if (next < firstKept)
-    return { from: { next: firstKept, head: headBeforeKept }, first: next, behind: firstKept }
+    return { from: { next: firstKept, head: headBeforeKept }, arrived: false, first: next, behind: firstKept }
   const isOther =
     next > nextSend ||
     (next === nextSend && !equal(head, headBeforeSend)) ||
     (next === firstKept && !equal(head, headBeforeKept))
-  return isOther ? { first: firstKept, behind: next } : nothing
+  return isOther ? { arrived: true, first: firstKept, behind: next } : nothing
 }
 
-function lostOf(way: Lost['way'], { first, behind }: Settled): Lost | undefined {
-  return first < behind ? { way, first, last: behind - 1 } : undefined
+function lostOf(way: Lost['way'], { arrived, first, behind }: Settled): Lost | undefined {
+  return first < behind ? { way, arrived, first, last: behind - 1 } : undefined
 }

@@ -53,10 +53,10 @@ export function parseItems(plaintext: Uint8Array): Item[] {
 }
 
 function readLost(reader: Reader): Lost {
-  const way = reader.u8()
+  const flags = reader.u8()
   const [first, last] = [reader.u64(), reader.u64()]
-  if (way > 1 || first < 1 || last < first) throw new BytesError('not what was lost')
-  return { way: way === 0 ? 'sent' : 'received', first, last }
+  if (flags > 3 || first < 1 || last < first) throw new BytesError('not what was lost')
+  return { way: (flags & 1) === 0 ? 'sent' : 'received', arrived: (flags & 2) !== 0, first, last }
 }
 
 /** Packs items into plaintexts of at most one frame each, in order; small messages share a frame. */
@@ -91,11 +91,11 @@ export class FramePacker {
     this.#writer.u8(settledKind)
   }
 
-  lost(kind: 'lost' | 'noted', { way, first, last }: Lost): void {
+  lost(kind: 'lost' | 'noted', { way, arrived, first, last }: Lost): void {
     if (this.#room() < lostBytes) this.#cut()
     this.#writer
       .u8(kind === 'lost' ? lostKind : notedKind)
-      .u8(way === 'sent' ? 0 : 1)
+      .u8((way === 'sent' ? 0 : 1) + (arrived ? 2 : 0))
       .u64(first)
       .u64(last)
   }

@@ -54,6 +54,13 @@ export async function openAmendment(payload: Uint8Array, signer: Signer): Promis
   return amendment
 }
 
+/** Whether an amendment went on from what that group says: what came after it was given up. */
+export async function wentOnFrom(records: Records, generation: number): Promise<boolean> {
+  // A change of keeper goes on from the newest state there is.
+  const newest = (await amendments(records)).findLast(({ amendment }) => amendment.reason !== 'keeper-change')
+  return newest !== undefined && generation <= newest.amendment.adopted.number
+}
+
 type Records = {
   list(prefix: string): readonly string[]
   get(path: string): Promise<{ readonly payload: Uint8Array }>

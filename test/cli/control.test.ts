@@ -16,10 +16,21 @@ import { decodeAnswer, encodeFrame, Frames } from '../../src/state/protocol.ts'
 import { type Running, Scene, sleep } from './support.ts'
 
 const id = new Uint8Array(32).fill(3)
-const order = { op: 'send', peer: 'p', path: '/x', host: '127.0.0.1', port: 1, giveUp: 1000, again: false }
+const order = {
+  op: 'send',
+  peer: 'p',
+  path: '/x',
+  host: '127.0.0.1',
+  port: 1,
+  giveUp: 1000,
+  again: false,
+  lost: false,
+}
 const lawful: { readonly [op: string]: CborMap } = {
   'peer-add': { op: 'peer-add', name: 'mallory', identity: id },
   'peer-remove': { op: 'peer-remove', name: 'p' },
+  'peer-claim': { op: 'peer-claim', name: 'p' },
+  'peer-allow': { op: 'peer-allow', name: 'p', amendment: id },
   adopt: { op: 'adopt', policy: new Uint8Array(2) },
   rotate: { op: 'rotate', storeKey: true, scope: 'default' },
   send: order,
@@ -110,6 +121,9 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
       { ...order, port: 65_536 },
       { ...order, giveUp: -1 },
       { ...order, again: 1 },
+      { ...order, lost: 1 },
+      { op: 'peer-claim' },
+      { op: 'peer-allow', name: 'p', amendment: id.subarray(1) },
       { op: 'watch', sending: 1, wait: controlLimits.waitMsMax + 1 },
       { op: 'watch', sending: '1', wait: 1 },
       { op: 'stop', sending: -1 },
@@ -124,6 +138,13 @@ suite('what may be asked of the holder of a home, and by whom', { timeout: 60_00
       assert.ok(isClosed)
     }
     assert.equal(await scene.ok('peer', 'list', '--home', 'h'), peers)
+  })
+
+  test('no word is given for an amendment that the peer has not stated', async t => {
+    const asked = await client(t)
+    await fails(askHolder(asked, { op: 'peer-claim', name: 'p' }, []), 'cli/USAGE')
+    await fails(askHolder(asked, { op: 'peer-allow', name: 'p', amendment: id }, []), 'state/EINVAL')
+    await fails(askHolder(asked, { op: 'peer-allow', name: 'nobody', amendment: id }, []), 'cli/NO_PEER')
   })
 
   test('the holder gives new keys to a home that is in use', async () => {

@@ -256,7 +256,10 @@ suite('send through the process that holds the home', { timeout: 300_000 }, () =
     writeFileSync(file, 'one\ntwo\n')
     const words = async (...more: string[]) => scene.plain((await both.send('alice', 'f', ...more)).stdout)
     assert.equal(await words(), 'bob has acknowledged all 2 lines of DIR/f; 2 new in this run\n')
-    assert.equal(await words(), 'nothing to send: bob has acknowledged all 2 lines of DIR/f before\n')
+    assert.equal(
+      await words(),
+      'nothing to send: bob has acknowledged all 2 lines of DIR/f before; no contact was made\n',
+    )
     appendFileSync(file, 'three\n')
     const { stdout, stderr } = await both.send('alice', 'f', '--json', '--log')
     assert.deepEqual(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? ''), {

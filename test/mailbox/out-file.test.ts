@@ -9,8 +9,9 @@ import { limits } from '../../src/mailbox/limits.ts'
 import { OutFile } from '../../src/mailbox/out-file.ts'
 import { firstPosition } from '../../src/mailbox/position.ts'
 import { realDisk } from '../../src/node/disk.ts'
+import { recoverHome } from '../../src/state/recovery.ts'
 import type { Store } from '../../src/state/store.ts'
-import { type AtRest, noNonceTwice, run } from '../session/world.ts'
+import { type AtRest, entropy, home, noNonceTwice, run } from '../session/world.ts'
 import { SimulatedDisk } from '../simulator/disk.ts'
 import { bytesAt, type Image } from '../simulator/image.ts'
 import { plantDirectory, plantFile, remove } from '../simulator/surgery.ts'
@@ -304,6 +305,28 @@ suite('the out file', () => {
     fs.truncateSync(site.path, 8 + reserve + 1)
     await assert.rejects(site.receive('three\n'), coded('EINTEGRITY', 'more bytes'))
     assert.equal(fs.statSync(site.path).size, 8 + reserve + 1, 'nothing is cut')
+  })
+
+  test('what was accepted before the home was put back is told apart from what a crash left, and never destroyed', async () => {
+    const older = await received(await homeWithOut(), ['one\n'])
+    const putBack = await rewritten(older, 4, bytesOf('two\n'))
+    const disk = new SimulatedDisk(putBack.image)
+    await recoverHome({ disk, clock, entropy }, home, { by: 'tester', forget: [] })
+    const recovered = { ...putBack, image: disk.killState() }
+    for (const next of ['two\n', 'three\n']) {
+      const running = await run(recovered, clock)
+      const opened = await OutFile.open(running.disk, running.endpoint.store, peer, out)
+      assert.deepEqual([opened.excess, opened.isExcessGivenUp], [4, true])
+      await opened.close()
+      const appended = await receive(running.endpoint.store, running.disk, [next])
+      assert.equal(appended.isExcessGivenUp, false)
+      const kept = (await running.disk.list('/out')).filter(name => name.includes('.cut-'))
+      assert.equal(kept.length, 1, 'also where what comes begins with the same bytes')
+      assert.ok(`/out/${kept[0]}`.startsWith(`${out}.cut-4-`))
+      const { image } = await running.close()
+      assert.equal(contentOf(image), `one\n${next}`)
+      assert.equal(Buffer.from(bytesAt(image, `/out/${kept[0]}`) ?? []).toString(), 'two\n')
+    }
   })
 
   test('shorter, gone, replaced or irregular is refused, and nothing is changed', async () => {

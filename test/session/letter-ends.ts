@@ -50,10 +50,15 @@ export async function passes(from: LetterSession, to: LetterSession, text: strin
   return letter
 }
 
-export async function isRefused(opening: Promise<unknown>, code: SessionError['code']): Promise<void> {
+export async function isRefused(
+  opening: Promise<unknown>,
+  code: SessionError['code'],
+  words = /^/,
+): Promise<void> {
   await assert.rejects(opening, (error: unknown) => {
     assert.ok(error instanceof SessionError, String(error))
     assert.equal(error.code, code, error.message)
+    assert.match(error.message, words)
     return true
   })
 }

@@ -155,7 +155,7 @@ suite('letters', () => {
       }
       const letter = await letters.seal(utf8('far on'))
       if (lost < letterLimits.followMax) assert.deepEqual(await b.letters.open(letter), utf8('far on'))
-      else await isRefused(b.letters.open(letter), 'channel/REPLAY')
+      else await isRefused(b.letters.open(letter), 'channel/REPLAY', /65 ahead: this end was put back, or/)
       a.kill()
       b.kill()
     }
@@ -297,6 +297,21 @@ suite('after a restore', () => {
     await isRefused(b.letters.open(await a.letters.seal(utf8('y'))), 'channel/REPLAY')
     await passes(b.letters, a.letters, 'I was restored')
     await passes(a.letters, b.letters, 'z')
+    a.kill()
+    b.kill()
+  })
+
+  test('everything put back, marks too, and as many epochs entered as the peer had heard of: declared, nobody is told', async () => {
+    const b = await start(restB, 'server')
+    let a = await start(restA, 'client')
+    await passes(a.letters, b.letters, 'x')
+    const told = await b.letters.seal(utf8('heard of one epoch'))
+    await a.letters.open(told)
+    a.kill()
+    a = await start(restA, 'client')
+    await isRefused(b.letters.open(await a.letters.seal(utf8('y'))), 'channel/REPLAY')
+    assert.deepEqual(await a.letters.open(told), utf8('heard of one epoch'), 'it opens again')
+    await passes(a.letters, b.letters, 'above what was heard')
     a.kill()
     b.kill()
   })

@@ -158,7 +158,11 @@ export function tryLetter(state: LetterState, data: Sealed, bounds: LetterBounds
   }
   const ahead = data.epoch - receive.epoch
   if (ahead > bounds.followMax || data.epoch > letterLimits.epochMax)
-    throw refusal(30, `a letter of epoch ${data.epoch}, ${ahead} ahead: begin a new session`)
+    // Nothing of it is authentic, and to find out is more work than a stranger may cause.
+    throw refusal(
+      30,
+      `a letter of epoch ${data.epoch}, ${ahead} ahead: this end was put back, or so many epochs never came, or it is forged; begin a new session`,
+    )
   admit(newWindow, data.seq, bounds)
   using root = rootAfter(kdf, receive.ahead, ahead - 1)
   const chain = chainOf(kdf, root, data.salt)
