@@ -28,12 +28,27 @@ export type LinkOptions = {
 export async function runLink(
   connection: Connection,
   mailbox: Mailbox,
-  { role = 'client', carries = 'both', heard = () => undefined, lost = () => undefined }: LinkOptions = {},
+  options: LinkOptions = {},
+): Promise<void> {
+  try {
+    await exchange(connection, mailbox, options)
+  } catch (error) {
+    await connection.close(closeReason(error))
+    throw asMailboxError(error)
+  }
+}
+
+async function exchange(
+  connection: Connection,
+  mailbox: Mailbox,
+  { role = 'client', carries = 'both', heard = () => undefined, lost = () => undefined }: LinkOptions,
 ): Promise<void> {
   const { mine, theirs } = connection.positions
   const [out, into] = [carries !== 'in', carries !== 'out']
-  if (out) mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
   const isAmended = !isZero(mine.amendment) || !isZero(theirs.amendment)
+  // A server settles once the client was heard: before that, what the client said may be of messages not settled yet.
+  if (isAmended && role === 'server') await connection.heard()
+  if (out) mailbox.outbox.acknowledge({ next: theirs.nextExpected, head: theirs.headBeforeExpected })
   const sending = sendAll(connection, mailbox, {
     isSettled: isAmended && role === 'client',
     // What is not kept is not sent: the peer has gone on behind it, or is refused.
@@ -68,9 +83,6 @@ export async function runLink(
     // Whichever half ends first ends the connection, and with it the other half.
     await Promise.race([sending.done, receiving, connection.ended()])
     await receiving // a bad end may have come while messages before it were still being taken in
-  } catch (error) {
-    await connection.close(closeReason(error))
-    throw asMailboxError(error)
   } finally {
     sending.stop()
     await Promise.allSettled([sending.done, receiving])

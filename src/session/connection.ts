@@ -47,6 +47,7 @@ export class Connection {
   #changed: () => void = () => undefined
   #release: () => void = () => undefined
   #established = false
+  #heard = false
   #epoch = 0
   #ending: Ending | undefined
   /** Why this end refused, where the reason alone does not say. */
@@ -146,6 +147,11 @@ export class Connection {
   async close(reason: CloseReason, text = ''): Promise<void> {
     await this.#event({ kind: 'close-requested', reason, text })
     await this.ended()
+  }
+
+  /** Resolves once the other end was heard in this session, and all that follows from it is done; or once it is over. */
+  async heard(): Promise<void> {
+    while (!this.#heard && this.#ending === undefined) await this.#change()
   }
 
   /** Resolves once it is over, however it ended. */
@@ -295,6 +301,8 @@ export class Connection {
         const kept = await this.#party?.memory.update(memory => afterHeard(memory, action.secretId))
         if (kept !== true) return refuse(72, 'a newer session of this peer has been heard')
         this.#tell(await this.#party?.heard?.())
+        this.#heard = true
+        this.#changed()
         return undefined
       }
       case 'deliver':

@@ -130,6 +130,7 @@ export class Sender {
     await queued
   }
 
+  /** `done` may be about both ends: it is asked every second, not only when the outbox changes. */
   async deliverUntil(
     done: () => boolean,
     dial: () => Wire | Promise<Wire>,
@@ -142,7 +143,18 @@ export class Sender {
       this.#wires.add(wire)
       return wire
     }
-    await deliver(this.running.endpoint, this.to, { dial: dialled, done, giveUpMs })
+    const { clock } = this.running.endpoint
+    let cancel = () => {}
+    const ask = () => {
+      this.to.mailbox.outbox.announce()
+      cancel = clock.after(1_000, ask)
+    }
+    ask()
+    try {
+      await deliver(this.running.endpoint, this.to, { dial: dialled, done, giveUpMs })
+    } finally {
+      cancel()
+    }
   }
 
   kill(): AtRest {
