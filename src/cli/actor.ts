@@ -10,11 +10,10 @@ import { asObject, asString } from './actor/snapshot.ts'
 import { marksInMemory } from './actor/store.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import { realWorld } from './home.ts'
-import { inputBytes } from './input.ts'
 import { answer } from './output.ts'
+import { parametersBytes } from './parameters.ts'
 
 const lineBytesMax = 64 * 1024 * 1024
-const parametersBytesMax = 64 * 1024
 const profile = 'dev'
 
 /** One request a line on standard input, one reply a line on standard output, until the input ends. */
@@ -79,9 +78,7 @@ async function* lines(input: AsyncIterable<Buffer | string>): AsyncGenerator<Uin
 
 async function siteOf(given: Given) {
   const file = given.text('--parameters')
-  return file === undefined
-    ? undefined
-    : parseParameters(await inputBytes(given, file, { max: parametersBytesMax }))
+  return file === undefined ? undefined : parseParameters(await parametersBytes(given, file))
 }
 
 function rollbackOf(given: Given): 'continue' | 'discard' {

@@ -12,6 +12,7 @@ export const controlOperations: Operations = {
   'peer-add': ['name', 'identity'],
   'peer-remove': ['name'],
   adopt: ['policy'],
+  'adopt-parameters': ['parameters'],
   rotate: ['scope?', 'storeKey'],
   send: ['peer', 'path', 'host', 'port', 'giveUp', 'again'],
   watch: ['sending', 'wait'],
@@ -31,6 +32,7 @@ export type ControlRequest =
   | { readonly op: 'peer-add'; readonly name: string; readonly identity: Uint8Array }
   | { readonly op: 'peer-remove'; readonly name: string }
   | { readonly op: 'adopt'; readonly policy: Uint8Array }
+  | { readonly op: 'adopt-parameters'; readonly parameters: Uint8Array }
   | { readonly op: 'rotate'; readonly what: Rotated }
   | { readonly op: 'send'; readonly order: SendOrder }
   | { readonly op: 'watch'; readonly sending: number; readonly waitMs: number }
@@ -45,6 +47,8 @@ export function decodeControl({ op, map }: Call): ControlRequest {
       return { op, name: asName(map.name) }
     case 'adopt':
       return { op, policy: asBytes(map.policy) }
+    case 'adopt-parameters':
+      return { op, parameters: asBytes(map.parameters) }
     case 'rotate':
       return { op, what: rotatedOf(map) }
     case 'send':

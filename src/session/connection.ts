@@ -2,6 +2,7 @@ import type { Positions } from '../channel/block.ts'
 import { afterCommit, afterHeard } from '../channel/continuity.ts'
 import { FrameReader } from '../channel/frame-reader.ts'
 import { startClient, startServer } from '../channel/handshake.ts'
+import { channelLimits } from '../channel/limits.ts'
 import { ChannelError, type CloseReason, closeReasons } from '../channel/reasons.ts'
 import type { Action, Commit, Ending, Event, State, Step, Timer } from '../channel/state.ts'
 import { step } from '../channel/step.ts'
@@ -9,6 +10,7 @@ import { suites } from '../crypto/suite.ts'
 import type { Wire } from '../host/wire.ts'
 import { signAs, verifyFrom } from '../signature/hybrid.ts'
 import { type Identity, verifyIdentity } from '../signature/identity.ts'
+import { parametersIn } from '../state/parameters.ts'
 import { SessionError, sessionCode } from './error.ts'
 import type { Endpoint, Party, Told } from './party.ts'
 import { judgeIdentity, rememberIdentity } from './peers.ts'
@@ -38,7 +40,7 @@ export class Connection {
   #changed: () => void = () => undefined
   #release: () => void = () => undefined
   #limitReached = false
-  #established = false
+  #sendBytesMax: number | undefined
   #ending: Ending | undefined
   /** Why this end refused, where the reason alone does not say. */
   #refusal: string | undefined
@@ -57,13 +59,10 @@ export class Connection {
 
   /** Connects as client; resolves once both ends are committed to the session. @throws SessionError */
   static async connect(endpoint: Endpoint, wire: Wire, party: Party): Promise<Connection> {
+    const own = await local(endpoint, wire)
     const mine = party.positions()
-    const start = startClient({
-      ...local(endpoint),
-      peerId: party.peer.id,
-      memory: party.memory.copy(),
-      positions: mine,
-    })
+    const memory = party.memory.copy()
+    const start = startClient({ ...own, peerId: party.peer.id, memory, positions: mine })
     const connection = new Connection(endpoint, wire, () => party, start.state)
     connection.#mine = mine
     return connection.#begin(start)
@@ -75,7 +74,7 @@ export class Connection {
     wire: Wire,
     find: (identity: Identity) => Party | undefined,
   ): Promise<Connection> {
-    const start = startServer(local(endpoint))
+    const start = startServer(await local(endpoint, wire))
     return new Connection(endpoint, wire, find, start.state).#begin(start)
   }
 
@@ -88,6 +87,12 @@ export class Connection {
   get positions(): { readonly mine: Positions; readonly theirs: Positions } {
     if (this.#mine === undefined || this.#theirs === undefined) throw new TypeError('not connected')
     return { mine: this.#mine, theirs: this.#theirs }
+  }
+
+  /** The most that one `send` may carry: what both ends take. */
+  get sendBytesMax(): number {
+    if (this.#sendBytesMax === undefined) throw new TypeError('not connected')
+    return this.#sendBytesMax
   }
 
   /** Seals and sends; resolves when the wire takes more. @throws SessionError once the session has ended */
@@ -138,8 +143,8 @@ export class Connection {
   async #begin(start: Step): Promise<Connection> {
     await this.#perform(start)
     void this.#readAll().catch(() => undefined) // the ending says it
-    while (!this.#established && this.#ending === undefined) await this.#change()
-    if (this.#ending !== undefined && !this.#established) throw this.#error(this.#ending)
+    while (this.#sendBytesMax === undefined && this.#ending === undefined) await this.#change()
+    if (this.#ending !== undefined && this.#sendBytesMax === undefined) throw this.#error(this.#ending)
     return this
   }
 
@@ -251,7 +256,7 @@ export class Connection {
       case 'commit':
         return this.#commit(action)
       case 'established':
-        this.#established = true
+        this.#sendBytesMax = action.dataBytesMax
         this.#changed()
         return undefined
       case 'peer-heard': {
@@ -370,9 +375,16 @@ export class Connection {
   }
 }
 
-function local(endpoint: Endpoint) {
-  const { entropy, limits } = endpoint
-  return { suites, entropy, identity: endpoint.own.identity, ...(limits === undefined ? {} : { limits }) }
+/** What is asked of the channel: within the parameters that the home has adopted by now. */
+async function local({ store, own, entropy, limits = {} }: Endpoint, wire: Wire) {
+  try {
+    const sealed = (await parametersIn(store)).count('qsp.max_body_ct_len')
+    const dataBytesMax = Math.min(limits.dataBytesMax ?? channelLimits.dataBytesMax, sealed)
+    return { suites, entropy, identity: own.identity, limits: { ...limits, dataBytesMax } }
+  } catch (error) {
+    wire.abort()
+    throw error
+  }
 }
 
 function next(state: State, event: Event): Step {

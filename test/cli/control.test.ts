@@ -21,6 +21,7 @@ const lawful: { readonly [op: string]: CborMap } = {
   'peer-add': { op: 'peer-add', name: 'mallory', identity: id },
   'peer-remove': { op: 'peer-remove', name: 'p' },
   adopt: { op: 'adopt', policy: new Uint8Array(2) },
+  'adopt-parameters': { op: 'adopt-parameters', parameters: new Uint8Array(2) },
   rotate: { op: 'rotate', storeKey: true, scope: 'default' },
   send: order,
   watch: { op: 'watch', sending: 1, wait: 1 },
