@@ -346,8 +346,22 @@ export const bugs: readonly Bug[] = [
         to: 'if (left >= this.#bounds.entriesMax * 10)',
       },
     ],
-    seed: 43,
+    seed: 215,
     found: 'by the rules: full',
+    isSlow: true,
+  },
+  {
+    broken: 'a close that was opened ends nothing',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letters.ts',
+        from: '        wipe(trial.made)\n        await this.#over()\n',
+        to: '',
+      },
+    ],
+    seed: 14,
+    found: 'opened, and by the rules: refused',
     isSlow: true,
   },
   {
