@@ -113,6 +113,47 @@ export function parseJson(source: string): Json {
   }
 }
 
+const token = /"[^"\\]*(?:\\[\s\S][^"\\]*)*"|[{}[\]:,]|[^ \t\n\r"{}[\]:,]+/g
+
+/**
+ * Where the value of a member stands in the text of an object, for who gives it back as it came: it may be a number or
+ * a nesting that {@link parseJson} refuses. `undefined` if there is no such member, or two, or the text is no JSON.
+ */
+export function memberAt(
+  source: string,
+  name: string,
+): { readonly start: number; readonly end: number } | undefined {
+  if (!isJson(source) || !source.trimStart().startsWith('{')) return undefined
+  const found: { start: number; end: number }[] = []
+  let depth = 0
+  /** Of the member that is being read: its name, and where its value begins and has come to. */
+  let key: unknown
+  let [start, end] = [-1, -1]
+  for (const { 0: text, index } of source.matchAll(token)) {
+    if (depth === 1 && /[,}]/.test(text[0] ?? '')) {
+      if (key === name) found.push({ start, end })
+      key = undefined
+      start = -1
+    } else if (depth === 1 && key === undefined) key = JSON.parse(text)
+    else if (depth > 1 || (depth === 1 && text !== ':')) {
+      if (start < 0) start = index
+      end = index + text.length
+    }
+    if (/[[{]/.test(text[0] ?? '')) depth++
+    else if (/[\]}]/.test(text[0] ?? '')) depth--
+  }
+  return found.length === 1 ? found[0] : undefined
+}
+
+function isJson(source: string): boolean {
+  try {
+    JSON.parse(source)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** A text as JSON in visible ASCII, to quote it in a message: nothing in it acts on a terminal. */
 export function asciiJson(text: string): string {
   const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`

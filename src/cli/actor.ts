@@ -1,5 +1,5 @@
 import { BytesError, text } from '../bytes/bytes.ts'
-import { type Json, parseJson } from '../bytes/json.ts'
+import { memberAt, parseJson } from '../bytes/json.ts'
 import { DiskError } from '../host/disk.ts'
 import { SessionMarks } from '../keeper/session-marks.ts'
 import { realDisk } from '../node/disk.ts'
@@ -10,11 +10,10 @@ import { asObject, asString } from './actor/snapshot.ts'
 import { marksInMemory } from './actor/store.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import { realWorld } from './home.ts'
-import { inputBytes } from './input.ts'
-import { answerJson } from './output.ts'
+import { answer } from './output.ts'
+import { parametersBytes } from './parameters.ts'
 
 const lineBytesMax = 64 * 1024 * 1024
-const parametersBytesMax = 64 * 1024
 const profile = 'dev'
 
 /** One request a line on standard input, one reply a line on standard output, until the input ends. */
@@ -29,30 +28,31 @@ export const actor: Run = async given => {
     onRollback: rollbackOf(given),
     marksOf: await marksIn(hooks && process.env.QSL_DUR_STORE_DIR, nameOf(given)),
   })
-  for await (const line of lines(process.stdin)) await answerJson(await reply(served, line))
+  for await (const line of lines(process.stdin)) await answer(await reply(served, line))
   return 'done'
 }
 
-async function reply(
-  served: Actor,
-  line: Uint8Array | undefined,
-): Promise<{ readonly [name: string]: unknown }> {
-  let id: Json = null
+/** A line in answer to one; the id in it is the text that came: nothing is made of it, so nothing is lost of it. */
+async function reply(served: Actor, line: Uint8Array | undefined): Promise<string> {
+  let id = 'null'
+  const replied = (outcome: { readonly ok: boolean; readonly [field: string]: unknown }) =>
+    `{"id":${id},${JSON.stringify(outcome).slice(1)}`
   try {
     if (line === undefined) throw new ActorError('INVALID', `a line has at most ${lineBytesMax} bytes`)
-    const request = asObject(parseJson(text(line)))
-    id = request.get('id') ?? null
+    const source = text(line)
+    const place = memberAt(source, 'id')
+    if (place !== undefined) id = source.slice(place.start, place.end)
+    const request = asObject(
+      parseJson(place === undefined ? source : `${source.slice(0, place.start)}0${source.slice(place.end)}`),
+    )
     const params = request.get('params')
     const op = asString(request.get('op'))
-    return {
-      id,
-      ok: true,
-      result: await served.perform(op, params === undefined ? new Map() : asObject(params)),
-    }
+    const result = await served.perform(op, params === undefined ? new Map() : asObject(params))
+    return replied({ ok: true, result })
   } catch (error) {
     if (!(error instanceof ActorError) && !(error instanceof BytesError)) throw error
     const code = error instanceof ActorError ? error.code : 'INVALID'
-    return { id, ok: false, error: { code, message: error.message } }
+    return replied({ ok: false, error: { code, message: error.message } })
   }
 }
 
@@ -78,9 +78,7 @@ async function* lines(input: AsyncIterable<Buffer | string>): AsyncGenerator<Uin
 
 async function siteOf(given: Given) {
   const file = given.text('--parameters')
-  return file === undefined
-    ? undefined
-    : parseParameters(await inputBytes(given, file, { max: parametersBytesMax }))
+  return file === undefined ? undefined : parseParameters(await parametersBytes(given, file))
 }
 
 function rollbackOf(given: Given): 'continue' | 'discard' {

@@ -4,6 +4,7 @@ import type { Log } from '../host/log.ts'
 import { Changes } from '../mailbox/changes.ts'
 import { Desk } from '../state/desk.ts'
 import { StateError } from '../state/error.ts'
+import { adoptParameters } from '../state/parameters.ts'
 import { decodeCall, requestOf, stateOperations } from '../state/protocol.ts'
 import type { Asked, Visit } from '../state/server.ts'
 import { HolderEndsError } from './command.ts'
@@ -93,6 +94,10 @@ export class ControlDesk {
         return {}
       case 'adopt': {
         const { generation, isNew } = await this.#holder.adopt(request.policy)
+        return { generation, isNew }
+      }
+      case 'adopt-parameters': {
+        const { generation, isNew } = await adoptParameters(this.#holder.store, request.parameters)
         return { generation, isNew }
       }
       case 'rotate':

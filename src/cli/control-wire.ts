@@ -16,6 +16,7 @@ export const controlOperations: Operations = {
   'peer-claim': ['name'],
   'peer-allow': ['name', 'amendment'],
   adopt: ['policy'],
+  'adopt-parameters': ['parameters'],
   rotate: ['scope?', 'storeKey'],
   send: ['peer', 'path', 'host', 'port', 'giveUp', 'again', 'lost'],
   watch: ['sending', 'wait'],
@@ -36,6 +37,7 @@ export type ControlRequest =
   | { readonly op: 'peer-remove' | 'peer-claim'; readonly name: string }
   | { readonly op: 'peer-allow'; readonly name: string; readonly amendment: Uint8Array }
   | { readonly op: 'adopt'; readonly policy: Uint8Array }
+  | { readonly op: 'adopt-parameters'; readonly parameters: Uint8Array }
   | { readonly op: 'rotate'; readonly what: Rotated }
   | { readonly op: 'send'; readonly order: SendOrder }
   | { readonly op: 'watch'; readonly sending: number; readonly waitMs: number }
@@ -53,6 +55,8 @@ export function decodeControl({ op, map }: Call): ControlRequest {
       return { op, name: asName(map.name) }
     case 'adopt':
       return { op, policy: asBytes(map.policy) }
+    case 'adopt-parameters':
+      return { op, parameters: asBytes(map.parameters) }
     case 'rotate':
       return { op, what: rotatedOf(map) }
     case 'send':

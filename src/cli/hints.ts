@@ -40,8 +40,8 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
   ['ENOENT', /^no scope/, 'pawl state inspect lists the scopes there are'],
   [
     'EROLLBACK',
-    /^policy version/,
-    'write what it is to allow into a file with a greater version, and adopt that',
+    /^(policy|parameters) version/,
+    'write what it is to say into a file with a greater version, and adopt that',
   ],
   ['EROLLBACK', /^the keeper/, older('anchor')],
   ['EROLLBACK', /^/, older('home')],
@@ -63,6 +63,11 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
   ['EINVAL', /is already known as/, 'use that name, or forget it first: pawl peer remove NAME'],
   ['EINVAL', /identity of this home itself/, 'take the line that pawl id prints at the other end'],
   ['EINVAL', /^a peer's name/, 'the name is yours to choose: any word will do'],
+  [
+    'EINVAL',
+    /^parameters/,
+    'correct the file and try again; pawl state parameters show lists every key, what is in force, and its range',
+  ],
   ['EINVAL', /^policy|policy file/, 'correct the file and try again; docs/guides/policy.md shows one'],
   [
     'EINVAL',

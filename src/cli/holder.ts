@@ -7,6 +7,7 @@ import { type OwnIdentity, openIdentity, readIdentity } from '../session/own-ide
 import { addPeer, removePeer } from '../session/peers.ts'
 import { StateError } from '../state/error.ts'
 import type { World } from '../state/home.ts'
+import { parametersIn } from '../state/parameters.ts'
 import { type Adopted, adoptPolicy } from '../state/policy-record.ts'
 import type { Store } from '../state/store.ts'
 import { allowClaim, claimWaiting, type Waiting } from './claim.ts'
@@ -81,7 +82,9 @@ export class Holder {
     return this.#options.handsOver === true
   }
 
+  /** @throws StateError EINVAL: the parameters of the home are wider than its profile, so nothing starts with them */
   async endpoint(log: Log): Promise<Endpoint> {
+    await parametersIn(this.store)
     this.#own ??= openIdentity(this.store)
     return { ...this.#world, store: this.store, own: await this.#own, log }
   }

@@ -1,11 +1,10 @@
 import { hex } from '../bytes/bytes.ts'
-import { asCount } from '../bytes/cbor.ts'
 import { StateError } from '../state/error.ts'
 import { explain, judge, type Policy, type PolicyOperation, policyOperations } from '../state/policy.ts'
 import { parsePolicy, policyFormat, policyLimits } from '../state/policy-file.ts'
 import { type Adopted, adoptPolicy, storedPolicy } from '../state/policy-record.ts'
+import { adoptInHome } from './adopting.ts'
 import { type Given, type Run, UsageError } from './command.ts'
-import { askHolder, inHome } from './control.ts'
 import { named, openHomeToRead } from './home.ts'
 import { inputBytes } from './input.ts'
 import { answer, answerBytes, answerJson, counted, say } from './output.ts'
@@ -28,13 +27,8 @@ export const check: Run = async given => {
 export const adopt: Run = async given => {
   const bytes = await policyBytes(given, given.word(0))
   const policy = parsePolicy(bytes) // what is wrong with the file is told before anything is with the home
-  const { generation, isNew } = await inHome(
-    given,
-    store => adoptPolicy(store, bytes),
-    async holder => {
-      const answer = await askHolder(holder, { op: 'adopt', policy: bytes }, ['generation', 'isNew'])
-      return { generation: asCount(answer.generation), isNew: answer.isNew === true }
-    },
+  const { generation, isNew } = await adoptInHome(given, { op: 'adopt', policy: bytes }, store =>
+    adoptPolicy(store, bytes),
   )
   const { version, digest } = versionOf(policy)
   const [subjects, rules] = [policy.subjects.size, policy.rules.length]

@@ -138,4 +138,51 @@ export const stateCommands: readonly Command[] = [
     seeAlso: ['state policy adopt', 'state policy check'],
     load: async () => (await import('./policy.ts')).show,
   },
+  {
+    name: 'state parameters adopt',
+    words: 'FILE',
+    summary: "put a site's parameters in force",
+    about: [
+      'FILE is one JSON document (docs/spec/parameters.md): what sessions of this home may cost and keep; - is standard input. Each value may only be tighter than that of the profile; one that is wider is named, and nothing is adopted. The version must be greater than that of the file in force: an older one cannot be put back. The same file again changes nothing.',
+      'It holds for connections made and letter sessions opened from then on, also in a process that has the home open.',
+    ],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl state parameters adopt site.json', about: 'in force when it returns' },
+      {
+        line: 'pawl state parameters adopt - < site.json',
+        about:
+          'from standard input; {"qsp.max_body_ct_len":16384} among its values: no more is sealed at once',
+      },
+    ],
+    fields: [
+      'version, digest: of the file; digest is its SHA-256 in hexadecimal',
+      'generation: of the commit that put it in force',
+      'adopted: false if it was in force already',
+    ],
+    exits: ['done', ...opening],
+    seeAlso: ['state parameters show'],
+    load: async () => (await import('./parameters.ts')).adopt,
+  },
+  {
+    name: 'state parameters show',
+    words: '',
+    summary: 'list every parameter: its value, who says so, its range',
+    about: [
+      'One line each: the key, the value in force, the layer that it is from (baseline, profile or site), what it may be and which way is tighter. The profile, and version and digest of the file that was adopted, are said on standard error. What each does is on docs/spec/parameters.md.',
+    ],
+    options: [home, anchor, json],
+    examples: [
+      { line: 'pawl state parameters show', about: 'all of them' },
+      { line: 'pawl state parameters show --json', about: 'the same as one object' },
+    ],
+    fields: [
+      'profile',
+      'version, digest, generation, at (ISO 8601): of the file that was adopted; null without one',
+      'parameters: a list of objects with name, value, from (baseline, profile, site), range',
+    ],
+    exits: ['done', ...reading],
+    seeAlso: ['state parameters adopt'],
+    load: async () => (await import('./parameters.ts')).show,
+  },
 ]

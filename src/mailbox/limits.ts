@@ -1,8 +1,6 @@
 /** The mailbox's bounds, one place. Bytes and counts. */
 export const limits = {
   messageBytesMax: 16 * 1024 * 1024,
-  /** Plaintext of one channel frame. */
-  frameBytesMax: 64 * 1024,
   /** Of every fragment but a message's last. */
   fragmentBytesMin: 1024,
   /** Of a message that is not whole yet: after so many the position is acknowledged once more. */

@@ -119,7 +119,7 @@ function sendAll(connection: Connection, mailbox: Mailbox, { isSettled, from, to
         })
         continue
       }
-      const packer = new FramePacker()
+      const packer = new FramePacker(connection.sendBytesMax)
       for (const notice of notices.splice(0))
         if (notice.kind === 'settled') packer.settled()
         else packer.lost(notice.kind, notice.lost)

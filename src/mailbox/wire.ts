@@ -61,8 +61,13 @@ function readLost(reader: Reader): Lost {
 
 /** Packs items into plaintexts of at most one frame each, in order; small messages share a frame. */
 export class FramePacker {
+  readonly #frameBytesMax: number
   #writer = new Writer(firstBytes)
   readonly #frames: Uint8Array[] = []
+
+  constructor(frameBytesMax: number) {
+    this.#frameBytesMax = frameBytesMax
+  }
 
   message(number: number, message: Uint8Array): void {
     let offset = 0
@@ -107,7 +112,7 @@ export class FramePacker {
   }
 
   #room(): number {
-    return limits.frameBytesMax - this.#writer.length
+    return this.#frameBytesMax - this.#writer.length
   }
 
   #cut(): void {

@@ -3,6 +3,7 @@ import { isStanding } from '../channel/close.ts'
 import { afterCommit, afterHeard, type Memory } from '../channel/continuity.ts'
 import { FrameReader } from '../channel/frame-reader.ts'
 import { startClient, startServer } from '../channel/handshake.ts'
+import { channelLimits } from '../channel/limits.ts'
 import { ChannelError, type CloseReason, closeReasons } from '../channel/reasons.ts'
 import type { Action, Commit, Ending, Event, State, StateName, Step, Timer } from '../channel/state.ts'
 import { step } from '../channel/step.ts'
@@ -11,6 +12,7 @@ import { suites } from '../crypto/suite.ts'
 import type { Wire } from '../host/wire.ts'
 import { signAs, verifyFrom } from '../signature/hybrid.ts'
 import { type Identity, verifyIdentity } from '../signature/identity.ts'
+import { parametersIn } from '../state/parameters.ts'
 import { SessionError, sessionCode } from './error.ts'
 import type { Endpoint, Party, Told } from './party.ts'
 import { judgeIdentity } from './peers.ts'
@@ -46,7 +48,7 @@ export class Connection {
   #drained: Promise<unknown> = Promise.resolve()
   #changed: () => void = () => undefined
   #release: () => void = () => undefined
-  #established = false
+  #sendBytesMax: number | undefined
   #heard = false
   #epoch = 0
   #ending: Ending | undefined
@@ -68,13 +70,10 @@ export class Connection {
 
   /** Connects as client; resolves once both ends are committed to the session. @throws SessionError */
   static async connect(endpoint: Endpoint, wire: Wire, party: Party): Promise<Connection> {
+    const own = await local(endpoint, wire)
     const mine = party.positions()
-    const start = startClient({
-      ...local(endpoint),
-      peerId: party.peer.id,
-      memory: party.memory.copy(),
-      positions: mine,
-    })
+    const memory = party.memory.copy()
+    const start = startClient({ ...own, peerId: party.peer.id, memory, positions: mine })
     const connection = new Connection(endpoint, wire, () => party, start.state)
     connection.#mine = mine
     return connection.#begin(start)
@@ -86,7 +85,7 @@ export class Connection {
     wire: Wire,
     find: (identity: Identity) => Party | undefined,
   ): Promise<Connection> {
-    const start = startServer(local(endpoint))
+    const start = startServer(await local(endpoint, wire))
     return new Connection(endpoint, wire, find, start.state).#begin(start)
   }
 
@@ -99,6 +98,12 @@ export class Connection {
   get positions(): { readonly mine: Positions; readonly theirs: Positions } {
     if (this.#mine === undefined || this.#theirs === undefined) throw new TypeError('not connected')
     return { mine: this.#mine, theirs: this.#theirs }
+  }
+
+  /** The most that one `send` may carry: what both ends take. */
+  get sendBytesMax(): number {
+    if (this.#sendBytesMax === undefined) throw new TypeError('not connected')
+    return this.#sendBytesMax
   }
 
   /** Seals and sends; resolves when the wire takes more. @throws SessionError once the session has ended */
@@ -167,8 +172,8 @@ export class Connection {
   async #begin(start: Step): Promise<Connection> {
     await this.#perform(start)
     void this.#readAll().catch(() => undefined) // the ending says it
-    while (!this.#established && this.#ending === undefined) await this.#change()
-    if (this.#ending !== undefined && !this.#established) throw this.#error(this.#ending)
+    while (this.#sendBytesMax === undefined && this.#ending === undefined) await this.#change()
+    if (this.#ending !== undefined && this.#sendBytesMax === undefined) throw this.#error(this.#ending)
     return this
   }
 
@@ -293,7 +298,7 @@ export class Connection {
       case 'commit':
         return this.#commit(action)
       case 'established':
-        this.#established = true
+        this.#sendBytesMax = action.dataBytesMax
         this.#epoch = action.epoch
         this.#changed()
         return undefined
@@ -421,9 +426,16 @@ export class Connection {
   }
 }
 
-function local(endpoint: Endpoint) {
-  const { entropy, limits } = endpoint
-  return { suites, entropy, identity: endpoint.own.identity, ...(limits === undefined ? {} : { limits }) }
+/** What is asked of the channel: within the parameters that the home has adopted by now. */
+async function local({ store, own, entropy, limits = {} }: Endpoint, wire: Wire) {
+  try {
+    const sealed = (await parametersIn(store)).count('qsp.max_body_ct_len')
+    const dataBytesMax = Math.min(limits.dataBytesMax ?? channelLimits.dataBytesMax, sealed)
+    return { suites, entropy, identity: own.identity, limits: { ...limits, dataBytesMax } }
+  } catch (error) {
+    wire.abort()
+    throw error
+  }
 }
 
 function next(state: State, event: Event): Step {

@@ -31,3 +31,14 @@ export type LetterPoint =
   | 'letter/committing'
   | 'letter/marking'
   | 'letter/committed'
+
+export type LetterOptions = {
+  /**
+   * What becomes of a session that is, or may be, older than what its mark has promised (S9). `refuse`:
+   * `session/ROLLBACK`. `continue`: it goes on above everything promised, and a signed amendment says so. `discard`:
+   * it is destroyed, as by `close`, and a new one may be begun; so is one whose mark is gone or damaged.
+   */
+  readonly restored?: 'refuse' | 'continue' | 'discard'
+  /** Who decided to go on, for the amendment. */
+  readonly by?: string
+}

@@ -15,7 +15,6 @@ import {
   type ServerHello,
   secretsIn,
 } from '../channel/letter/index.ts'
-import { ChannelError } from '../channel/reasons.ts'
 import type { Role } from '../channel/state.ts'
 import { Secret } from '../crypto/secret.ts'
 import { suites } from '../crypto/suite.ts'
@@ -172,7 +171,7 @@ export class LetterKeeping {
     try {
       added =
         opened && this.#replays?.add(letterDigest(next.id, opened.whole), opened.epoch, oldestOpen(next))
-      const committing = this.#endpoint.store.commit([
+      const committing = this.#write([
         { put: session, payload: payload.bytes, scope },
         ...(isAnswered ? [{ delete: proof }] : []),
         ...(added?.changes ?? []),
@@ -182,9 +181,6 @@ export class LetterKeeping {
       await committing
     } catch (error) {
       wipe(unlike(secretsIn(next), before, [...made, ...orElse]))
-      const isUndone =
-        error instanceof ChannelError || (error instanceof StateError && error.outcome === 'not applied')
-      if (!isUndone) this.#failed = error
       throw error
     }
     crashAt?.('letter/marking')
@@ -221,14 +217,26 @@ export class LetterKeeping {
     return this.#proof === undefined ? letter : Buffer.concat([this.#proof, letter])
   }
 
-  async destroy(): Promise<void> {
-    const { store } = this.#endpoint
-    await this.#forget()
-    await shredIfThere(store, this.#paths.scope)
-    await shredIfThere(store, this.#paths.helloScope)
+  /** No handshake waits here any more. */
+  async forgetHello(): Promise<void> {
+    await shredIfThere(this.#endpoint.store, this.#paths.helloScope)
     wipeHello(this.#hello)
     this.#hello = undefined
-    await store.sessionMarks.remove(this.#paths.mark)
+  }
+
+  /**
+   * The session is over with the one commit that its record goes with, and `changes` are in that; then every copy of
+   * it is destroyed. A crash in between is made up for at the next open. A handshake that waits is another session's.
+   */
+  async close(changes: readonly Change[] = []): Promise<void> {
+    const { store } = this.#endpoint
+    const { session, proof, mark, scope } = this.#paths
+    const deleted = [session, proof].filter(path => store.has(path)).map(path => ({ delete: path }))
+    if (deleted.length + changes.length > 0) await this.#write([...deleted, ...changes])
+    await this.#forget()
+    await store.sessionMarks.remove(mark)
+    // Last, for it says to whoever finds it that this is not done.
+    await shredIfThere(store, scope)
   }
 
   async end(): Promise<void> {
@@ -237,11 +245,25 @@ export class LetterKeeping {
     this.#hello = undefined
   }
 
+  async #write(changes: readonly Change[]): Promise<void> {
+    try {
+      await this.#endpoint.store.commit(changes)
+    } catch (error) {
+      if (!(error instanceof StateError && error.outcome === 'not applied')) this.#failed = error
+      throw error
+    }
+  }
+
   async #load(role: Role): Promise<void> {
     const { store } = this.#endpoint
-    const { session, proof, mark } = this.#paths
+    const { session, proof, mark, scope } = this.#paths
     this.#hello = await this.#loadHello(role)
-    if (!store.has(session)) return
+    if (!store.has(session)) {
+      const isCutShort = await shredIfThere(store, scope)
+      // The mark of a session that waits to be made again says how far it was.
+      if (isCutShort && this.#hello === undefined) await store.sessionMarks.remove(mark)
+      return
+    }
     using payload = await store.getSecret(session)
     const kept = decodeSession(payload.bytes, suites)
     this.#state = kept.state
@@ -341,16 +363,19 @@ function markOf(state: LetterState): Mark {
   return { domain: state.id, number: markNumber(state), head: markHead(state) }
 }
 
-async function shredIfThere(store: LetterStore, scope: string): Promise<void> {
+/** Whether it was. */
+async function shredIfThere(store: LetterStore, scope: string): Promise<boolean> {
   try {
     await store.shred(scope)
+    return true
   } catch (error) {
-    if (!(error instanceof StateError && error.code === 'ENOENT')) throw error
+    if (error instanceof StateError && error.code === 'ENOENT') return false
+    throw error
   }
 }
 
 /** What of these the state does not have. */
-function unlike(
+export function unlike(
   secrets: readonly Secret[],
   state: LetterState | undefined,
   made: readonly Secret[],

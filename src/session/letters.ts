@@ -1,4 +1,4 @@
-import { base64url, equal } from '../bytes/bytes.ts'
+import { equal } from '../bytes/bytes.ts'
 import {
   answerHello,
   beginLetters,
@@ -17,6 +17,8 @@ import {
   type Sealed,
   saltBytes,
   seal,
+  sealClose,
+  secretsIn,
   type Trial,
   tryLetter,
 } from '../channel/letter/index.ts'
@@ -30,33 +32,10 @@ import type { Change } from '../state/change.ts'
 import { parametersIn } from '../state/parameters.ts'
 import type { Store } from '../state/store.ts'
 import { SessionError, sessionCode } from './error.ts'
-import type { LetterEndpoint } from './letter-endpoint.ts'
-import { LetterKeeping, wipe } from './letter-keeping.ts'
-import { isPinned, judgeIdentity, type Peer, rememberIdentity } from './peers.ts'
-
-/** Who is at the other end. */
-export type LetterParty = {
-  /** Names its records and its mark. */
-  readonly key: string
-  /** Whom a hello is made out to, and as whom it is taken here. */
-  readonly calls: Uint8Array
-  readonly calledAs: Uint8Array
-  /** Whether it is still a peer of ours; without it, it is. */
-  isKnown?(): Promise<boolean>
-  /** Judges who has shown itself, and remembers what is new of it. */
-  meet(identity: Identity): Promise<'known' | 'older' | 'another'>
-}
-
-export type LetterOptions = {
-  /**
-   * What becomes of a session that is, or may be, older than what its mark has promised (S9). `refuse`:
-   * `session/ROLLBACK`. `continue`: it goes on above everything promised, and a signed amendment says so. `discard`:
-   * it is destroyed, as by `close`, and a new one may be begun; so is one whose mark is gone or damaged.
-   */
-  readonly restored?: 'refuse' | 'continue' | 'discard'
-  /** Who decided to go on, for the amendment. */
-  readonly by?: string
-}
+import type { LetterEndpoint, LetterOptions } from './letter-endpoint.ts'
+import { LetterKeeping, unlike, wipe } from './letter-keeping.ts'
+import { type LetterParty, partyOf } from './letter-party.ts'
+import type { Peer } from './peers.ts'
 
 /**
  * The letters exchanged with a peer: what this end has of them in its store, if anything. The end that begins is the
@@ -69,21 +48,8 @@ export async function openLetters(
   role: Role,
   options: LetterOptions = {},
 ): Promise<LetterSession> {
-  const endpoint = { ...home, parameters: await parametersIn(home.store) }
-  let known = peer
-  const { store, own } = endpoint
-  const party: LetterParty = {
-    key: base64url(peer.id),
-    calls: peer.id,
-    calledAs: own.identity.id,
-    isKnown: () => isPinned(store, peer),
-    async meet(identity) {
-      const shown = judgeIdentity(known, identity)
-      if (shown === 'newer') known = await rememberIdentity(store, known, identity)
-      return shown === 'older' || shown === 'another' ? shown : 'known'
-    },
-  }
-  return LetterSession.open(endpoint, party, role, options)
+  const parameters = await parametersIn(home.store)
+  return LetterSession.open({ ...home, parameters }, partyOf(home, peer), role, options)
 }
 
 /**
@@ -203,14 +169,7 @@ export class LetterSession {
       const { bodyBytesMax } = this.#bounds
       if (body.length > bodyBytesMax)
         throw new ChannelError('channel/TOO_LARGE', `a letter has at most ${bodyBytesMax} bytes`)
-      const pen = this.#pen
-      // Whatever becomes of it, it is used now.
-      this.#pen = undefined
-      const fresh = needsEpoch(state, pen) || pen === undefined
-      const at = fresh ? enterEpoch(state, this.#endpoint.entropy.bytes(saltBytes)) : { state, pen }
-      const sealed = seal(at.state, at.pen, body)
-      pen?.chain[Symbol.dispose]()
-      if (fresh) at.pen.chain[Symbol.dispose]()
+      const sealed = this.#write(state, (at, pen) => seal(at, pen, body))
       await this.#kept.commit(sealed.state, { orElse: [sealed.pen.chain] })
       this.#pen = sealed.pen
       return this.#kept.withProof(sealed.bytes)
@@ -219,11 +178,14 @@ export class LetterSession {
 
   /**
    * Opens a letter, once. `accept` says what is to be committed together with the fact that it was opened; without it a
-   * crash after the commit loses the text.
+   * crash after the commit loses the text. `undefined`: it was the peer's last one, and the session is over here too.
    * @throws SessionError `channel/REPLAY` (opened before, or too old), `channel/TAMPERED`, `channel/PROTOCOL`,
    * `session/ROLLBACK`; nothing has changed then
    */
-  open(letter: Uint8Array, accept?: (body: Uint8Array) => readonly Change[]): Promise<Uint8Array> {
+  open(
+    letter: Uint8Array,
+    accept?: (body: Uint8Array) => readonly Change[],
+  ): Promise<Uint8Array | undefined> {
     return this.#withPeer(async () => {
       const crashAt = this.#endpoint.crashAt ?? (() => undefined)
       const { proof, data } = parseLetter(letter)
@@ -235,7 +197,12 @@ export class LetterSession {
       crashAt('letter/decrypting')
       const opened = this.#openTrial(state, trial)
       crashAt('letter/opened')
-      if (opened.body === undefined) {
+      if (opened.kind === 'close') {
+        wipe(trial.made)
+        await this.#over()
+        return undefined
+      }
+      if (opened.kind === 'turned back') {
         await this.#kept.commit(opened.state, trial)
         throw turnedBack()
       }
@@ -250,11 +217,18 @@ export class LetterSession {
     })
   }
 
-  /** Ends the session for good: all that is kept of it is destroyed, with every copy of it (S2). */
-  close(): Promise<void> {
+  /**
+   * Ends the session for good: all that is kept of it is destroyed, with every copy of it (S2), and so is a handshake
+   * that waits. Answers with the last letter, which ends it at the peer when it is opened there; with none where there
+   * is no session to seal in. `accept` says what is to be committed together with the end, such as that letter in an
+   * outbox; without it a crash after the commit loses it, and the peer is not told.
+   */
+  close(accept?: (letter: Uint8Array | undefined) => readonly Change[]): Promise<Uint8Array | undefined> {
     return this.#inTurn(async () => {
-      this.#drop()
-      await this.#kept.destroy()
+      const letter = (await this.#party.isKnown?.()) === false ? undefined : this.#lastLetter()
+      await this.#kept.forgetHello()
+      await this.#over(accept?.(letter))
+      return letter
     })
   }
 
@@ -264,6 +238,37 @@ export class LetterSession {
       this.#drop()
       await this.#kept.end()
     })
+  }
+
+  #write(state: LetterState, sealing: typeof sealClose): ReturnType<typeof sealClose> {
+    const pen = this.#pen
+    // Whatever becomes of it, it is used now.
+    this.#pen = undefined
+    const fresh = needsEpoch(state, pen) || pen === undefined
+    const at = fresh ? enterEpoch(state, this.#endpoint.entropy.bytes(saltBytes)) : { state, pen }
+    const sealed = sealing(at.state, at.pen)
+    pen?.chain[Symbol.dispose]()
+    if (fresh) at.pen.chain[Symbol.dispose]()
+    return sealed
+  }
+
+  /** It enters its epoch in memory alone: the session and its mark are gone before it is given away. */
+  #lastLetter(): Uint8Array | undefined {
+    const { state } = this.#kept
+    if (state === undefined || state.turnedBack !== undefined) return undefined
+    try {
+      const { bytes, state: after, pen } = this.#write(state, sealClose)
+      wipe(unlike(secretsIn(after), state, [pen.chain]))
+      return this.#kept.withProof(bytes)
+    } catch (error) {
+      if (error instanceof ChannelError && error.code === 'channel/EXHAUSTED') return undefined
+      throw error
+    }
+  }
+
+  async #over(changes?: readonly Change[]): Promise<void> {
+    this.#drop()
+    await this.#kept.close(changes)
   }
 
   #openTrial(state: LetterState, trial: Trial) {
@@ -297,7 +302,10 @@ export class LetterSession {
   async #settle(): Promise<void> {
     const found = await this.#kept.holdAgainstMark()
     if (found.verdict === 'go on') return
-    if (this.#options.restored === 'discard') return this.#kept.destroy()
+    if (this.#options.restored === 'discard') {
+      await this.#kept.forgetHello()
+      return this.#over()
+    }
     if (found.verdict === 'no mark') {
       await this.#kept.end()
       throw found.error

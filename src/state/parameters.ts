@@ -26,7 +26,7 @@ const table = {
   'qsp.persist_atomic_commit': { value: true },
   'qsp.purge_on_invariant_fail': { value: true },
   'qsp.max_skip': { value: 1_000, least: 0, most: 1_000, tighter: 'lower' },
-  'qsp.max_body_ct_len': { value: 1_000_000, least: 1, most: 1_000_000, tighter: 'lower' },
+  'qsp.max_body_ct_len': { value: 1_000_000, least: 2_048, most: 1_000_000, tighter: 'lower' },
   'letter.epochs_followed': { value: 64, least: 1, most: 64, tighter: 'lower' },
   'letter.replay_digests': { value: false },
 } as const satisfies Record<string, Row>
@@ -69,7 +69,7 @@ const profileValues: { readonly [name in Profile]: readonly (readonly [Parameter
 export type Site = Versioned & { readonly values: Values }
 
 export const parametersFormat = 'pawl-parameters-1'
-const fileBytesMax = 64 * 1024
+export const parametersLimits = { fileBytesMax: 64 * 1024 } as const
 
 /** What is in force under a profile. @throws StateError EINVAL, naming the key that is wider than what is below it */
 export function parametersOf(profile: Profile, site?: Site): Parameters {
@@ -91,11 +91,35 @@ export function parametersOf(profile: Profile, site?: Site): Parameters {
   }
 }
 
+/** One parameter in force, and which layer says so. */
+export type ParameterRow = {
+  readonly name: ParameterName
+  readonly value: number | boolean
+  readonly from: 'baseline' | 'profile' | 'site'
+  /** What it may be at all, and which way is tighter. */
+  readonly range: string
+}
+
+/** Every parameter, in the order of the page. @throws as {@link parametersOf} */
+export function parameterRows(profile: Profile, site?: Site): ParameterRow[] {
+  const ofProfile = new Map(profileValues[profile])
+  return [...parametersOf(profile, site).values].map(([name, value]) => {
+    const row: Row = table[name]
+    const from = site?.values.has(name) ? 'site' : ofProfile.has(name) ? 'profile' : 'baseline'
+    const range =
+      'tighter' in row
+        ? `${row.least} to ${row.most}, ${row.tighter} is tighter`
+        : 'true is tighter than false'
+    return { name, value, from, range }
+  })
+}
+
 /**
  * A file of parameters (docs/spec/parameters.md, section 2), all of it or nothing.
  * @throws StateError EINVAL that names the key and what belongs there
  */
 export function parseParameters(bytes: Uint8Array): Site {
+  const { fileBytesMax } = parametersLimits
   if (bytes.length > fileBytesMax)
     throw wrong('the file', `at most ${fileBytesMax} bytes; these are ${bytes.length}`)
   const file = json(bytes)
@@ -118,12 +142,16 @@ export function parseParameters(bytes: Uint8Array): Site {
 
 const kind: VersionedKind<Site> = { path: parametersPath, name: 'parameters', parse: parseParameters }
 
+type Home = { readonly config: { readonly profile: Profile }; get(path: string): Promise<Found> }
+
+/** The file of parameters in force; `undefined` if none was adopted. @throws StateError EINTEGRITY */
+export function storedParameters(home: Pick<Home, 'get'>): Promise<InForce<Site> | undefined> {
+  return inForce(kind, home)
+}
+
 /** What a home has adopted, over its profile. @throws StateError EINTEGRITY, EINVAL (it is wider) */
-export async function parametersIn(home: {
-  readonly config: { readonly profile: Profile }
-  get(path: string): Promise<Found>
-}): Promise<Parameters> {
-  return parametersOf(home.config.profile, (await inForce(kind, home))?.value)
+export async function parametersIn(home: Home): Promise<Parameters> {
+  return parametersOf(home.config.profile, (await storedParameters(home))?.value)
 }
 
 /**
@@ -139,8 +167,8 @@ export async function adoptParameters(
 }
 
 /** For `pawl state fsck`: what a record of parameters has to be. */
-export function checkParameters(records: { get(path: string): Promise<Found> }): Promise<unknown> {
-  return inForce(kind, records)
+export function checkParameters(records: Pick<Home, 'get'>): Promise<unknown> {
+  return storedParameters(records)
 }
 
 function tightened(below: Values, values: Values, by: string): Values {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
 import { fromHex, hex, utf8 } from '../../src/bytes/bytes.ts'
+import { frameTypes } from '../../src/channel/frame.ts'
+import { sealFrame } from '../../src/channel/letter/frames.ts'
 import {
   decodeSession,
   encodeSession,
@@ -18,6 +20,7 @@ import {
   parseLetter,
   promisedBy,
   seal,
+  sealClose,
   secretsIn,
   tryLetter,
 } from '../../src/channel/letter/index.ts'
@@ -79,8 +82,14 @@ function write(state: LetterState, pen: Pen, text: string) {
   return seal(state, pen, utf8(text))
 }
 
-function read(state: LetterState, letter: Uint8Array, width = lateMax) {
+function openIt(state: LetterState, letter: Uint8Array, width = lateMax) {
   return openTrial(state, tryLetter(state, parseLetter(letter).data, boundsOf(width)), boundsOf(width))
+}
+
+/** One that is a message. */
+function read(state: LetterState, letter: Uint8Array, width = lateMax) {
+  const opened = openIt(state, letter, width)
+  return opened.kind === 'message' ? opened : assert.fail(opened.kind)
 }
 
 const reason = (wanted: number) => (error: unknown) =>
@@ -265,12 +274,34 @@ suite('epochs', () => {
     assert.throws(() => moveOn(a, { send: letterLimits.moveOnMax + 1, receive: 0 }), /begin a new session/)
   })
 
+  test('a close says so under its seal; a kind that is not known, and a close with a body, are refused', () => {
+    const { a, b } = ends()
+    const { state, pen } = enterEpoch(a, salt())
+    const close = sealClose(state, pen)
+    assert.deepEqual(openIt(b, close.bytes), { kind: 'close' })
+    assert.throws(() => sealClose(state, pen), TypeError)
+    const { epoch, salt: fresh, chain } = enterEpoch(a, salt()).pen
+    const { sessionId } = a
+    const withContent = (content: string) => {
+      using key = keyOf(kdf, chain)
+      const frame = { type: frameTypes.data, sessionId, epoch, seq: 1, salt: fresh }
+      return sealFrame(suite0x0101.aead, key, frame, fromHex(content))
+    }
+    assert.deepEqual(read(b, withContent('010000000078')).body, utf8('x'))
+    assert.equal(openIt(b, withContent('0200000000')).kind, 'close')
+    for (const content of ['0000000000', '0300000000', 'ff0000000078', '020000000078', '01000000', ''])
+      assert.throws(() => openIt(b, withContent(content)), reason(13), content)
+    // Who closes and has heard more than was ever sealed says that first.
+    assert.equal(openIt(b, withContent('0200000001')).kind, 'turned back')
+  })
+
   test('a peer that has heard more than was ever sealed says that this end was turned back', () => {
     const { a, b } = ends()
     const entered = enterEpoch({ ...b, receive: { ...b.receive, epoch: 3 } }, salt())
     const letter = write(entered.state, entered.pen, 'I heard epoch 3').bytes
-    const { body, state } = read(a, letter)
-    assert.equal(body, undefined)
+    const opened = openIt(a, letter)
+    assert.ok(opened.kind === 'turned back')
+    const { state } = opened
     assert.deepEqual(state.turnedBack, { send: 3, receive: 1 })
     const record = encodeSession({ state, confirmed: 0, amendments: 0 })
     assert.deepEqual(decodeSession(record, suites).state.turnedBack, state.turnedBack)
@@ -285,6 +316,9 @@ test('the derivations are those of docs/spec/letter.md, section 7', () => {
   using second = rootAfter(kdf, roots.client, 1)
   using chain = chainOf(kdf, roots.client, bytes(32, 2))
   using third = chainAfter(kdf, chain, 2)
+  const fresh = { ...ends().a, sessionId: bytes(8, 3), send: { epoch: 0, ahead: roots.client } }
+  const { state, pen } = enterEpoch(fresh, bytes(32, 2))
+  const message = seal(state, pen, utf8('x'))
   const found = new Map<string, Uint8Array>([
     ['key of c_hs', keys.clientKey.bytes],
     ['key of the proof', proofKey(kdf, keys.clientKey, bytes(32, 2)).bytes],
@@ -295,6 +329,8 @@ test('the derivations are those of docs/spec/letter.md, section 7', () => {
     ['key of letter 1', keyOf(kdf, chain).bytes],
     ['key of letter 3', keyOf(kdf, third).bytes],
     ['head of the mark', commitmentTo(kdf, roots.client, roots.server)],
+    ['letter 1, a message', message.bytes],
+    ['letter 2, a close', sealClose(message.state, message.pen).bytes],
   ])
   const table = tableAt('letter.md', 'what')
   assert.deepEqual([...table.keys()], [...found.keys()])

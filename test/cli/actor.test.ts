@@ -22,11 +22,8 @@ function actor(lines: readonly string[], args: readonly string[] = [], env: Node
     input: lines.map(line => `${line}\n`).join(''),
     env: { ...process.env, QSL_TEST_HOOKS: '', ...env },
   })
-  const replies = String(stdout)
-    .split('\n')
-    .filter(Boolean)
-    .map(line => JSON.parse(line))
-  return { status, replies, stderr: String(stderr) }
+  const texts = String(stdout).split('\n').filter(Boolean)
+  return { status, texts, replies: texts.map(line => JSON.parse(line)), stderr: String(stderr) }
 }
 
 const refused =
@@ -129,6 +126,53 @@ suite('the actor', () => {
         [10, false, 'INVALID'],
         [11, true, undefined],
       ],
+    )
+  })
+
+  test('gives the id back as it came, whatever JSON it is', () => {
+    const ids = [
+      '0',
+      '-0',
+      '9007199254740993',
+      '123456789012345678901234567890',
+      '1.50',
+      '1E+2',
+      'null',
+      'true',
+      '""',
+      '"two"',
+      '"\\u0061\\/\\ud800"',
+      '"id\\":1,\\"id"',
+      '"\u00e9\u{1f600}"',
+      '[]',
+      '[1, {"id":2.0}]',
+      '{"id":{"id":[]},"id":0}',
+      `${'['.repeat(40)}${']'.repeat(40)}`,
+    ]
+    const lines = ids.flatMap(id => [
+      `{"id":${id},"op":"ping"}`,
+      `{"params":{"id":7}, "op":"ping" , "\\u0069d" : ${id}\r}`,
+      `{"id":${id},"op":"ping","params":{"x":0.5}}`,
+    ])
+    const { status, texts } = actor(lines)
+    assert.equal(status, 0)
+    assert.equal(texts.length, lines.length)
+    for (const [i, id] of ids.entries()) {
+      const [first, second, third] = texts.slice(3 * i)
+      assert.equal(first, `{"id":${id},"ok":true,"result":{}}`)
+      assert.equal(second, first)
+      assert.ok(third?.startsWith(`{"id":${id},"ok":false,"error":{"code":"INVALID",`), third)
+    }
+    // What is no JSON has no id, nor has what is no object; of two of them, neither is it.
+    const without = [
+      '{"id":1,"op":"ping"',
+      '{"id":01,"op":"ping"}',
+      '[{"id":1}]',
+      '{"id":1,"id":2,"op":"ping"}',
+    ]
+    assert.deepEqual(
+      actor(without).replies.map(({ id, error }) => [id, error.code]),
+      without.map(() => [null, 'INVALID']),
     )
   })
 

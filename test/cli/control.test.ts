@@ -32,6 +32,7 @@ const lawful: { readonly [op: string]: CborMap } = {
   'peer-claim': { op: 'peer-claim', name: 'p' },
   'peer-allow': { op: 'peer-allow', name: 'p', amendment: id },
   adopt: { op: 'adopt', policy: new Uint8Array(2) },
+  'adopt-parameters': { op: 'adopt-parameters', parameters: new Uint8Array(2) },
   rotate: { op: 'rotate', storeKey: true, scope: 'default' },
   send: order,
   watch: { op: 'watch', sending: 1, wait: 1 },

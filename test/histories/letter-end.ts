@@ -66,9 +66,23 @@ export class LetterEnd {
   }
 
   async seal(number: number): Promise<Letter> {
+    const heard = this.line.receive
+    return this.#given(number, heard, false, await this.letters.seal(Buffer.from(`letter ${number}`)))
+  }
+
+  /** Its last letter in the session. */
+  async close(number: number): Promise<Letter> {
     const { line } = this
     const heard = line.receive
-    const bytes = await this.letters.seal(Buffer.from(`letter ${number}`))
+    const bytes = (await this.letters.close()) ?? assert.fail('a session without a last letter')
+    const letter = this.#given(number, heard, true, bytes)
+    line.stands(undefined)
+    line.waits = undefined
+    return letter
+  }
+
+  #given(number: number, heard: number, closes: boolean, bytes: Uint8Array): Letter {
+    const { line } = this
     const { proof, data } = parseLetter(bytes)
     const session = line.session ?? assert.fail('a letter without a session')
     const { epoch, seq } = data
@@ -79,6 +93,7 @@ export class LetterEnd {
       session,
       handshake: line.handshake,
       hasProof: proof !== undefined,
+      closes,
       epoch,
       seq,
       salt: hex(data.salt),
@@ -91,18 +106,36 @@ export class LetterEnd {
   }
 
   /** Opens it and keeps the text with it; or answers with the code of the refusal. */
-  async open(letter: Letter): Promise<SessionError['code'] | 'opened'> {
+  async open(letter: Letter): Promise<SessionError['code'] | 'opened' | 'closed'> {
     const { line } = this
     line.opening = letter
     const path = `/state/got/${letter.number}`
+    const { waits } = line
+    if (letter.closes) {
+      line.mayBeClosed = true
+      if (letter.hasProof && waits !== undefined) line.waits = 'unknown'
+    }
     try {
       const body = await this.letters.open(letter.bytes, payload => [{ put: path, payload }])
-      assert.equal(Buffer.from(body).toString(), `letter ${letter.number}`, 'another text than was sealed')
+      line.waits = waits
+      line.mayBeClosed = false
+      if (letter.closes) {
+        assert.equal(body, undefined, 'a close with a text')
+        line.closed(letter)
+        return 'closed'
+      }
+      assert.equal(
+        String(body && Buffer.from(body)),
+        `letter ${letter.number}`,
+        'another text than was sealed',
+      )
       this.#sync()
       line.opened(letter)
       return 'opened'
     } catch (error) {
       if (!(error instanceof SessionError)) throw error
+      line.waits = waits
+      line.mayBeClosed = false
       // One that was turned back does not say any more which session it is in.
       if (error.code !== 'session/ROLLBACK') this.#sync()
       return error.code
@@ -161,7 +194,11 @@ async function openLetters(
     const asItIs = await LetterSession.open(home, party, role).catch((error: unknown) => error)
     isRefused =
       isRollbackError(asItIs) ||
-      (line.way === 'discard' && asItIs instanceof StateError && asItIs.code === 'EINTEGRITY')
+      ((line.way === 'discard' || line.mayBeClosed) &&
+        asItIs instanceof StateError &&
+        asItIs.code === 'EINTEGRITY')
+    // Its close was cut short: the mark is gone already.
+    if (isRefused && !isRollbackError(asItIs)) line.way = 'discard'
     if (asItIs instanceof LetterSession) await asItIs.end()
     else if (!isRefused) throw asItIs
   }

@@ -10,6 +10,8 @@ export type Letter = {
   readonly session: string
   readonly handshake: number | undefined
   readonly hasProof: boolean
+  /** It is the last one of its session. */
+  readonly closes: boolean
   readonly epoch: number
   readonly seq: number
   readonly salt: string
@@ -26,7 +28,7 @@ export type Bounds = {
 }
 
 /** What becomes of a letter. `either`: a crash has left open what this end has. */
-export type Verdict = 'opens' | 'refused' | 'turned back' | 'full' | 'either'
+export type Verdict = 'opens' | 'closes' | 'refused' | 'turned back' | 'full' | 'either'
 
 /** What the marks of an end have promised, which no restore of its home takes back. */
 type Promised = {
@@ -55,6 +57,8 @@ export class LetterLine {
   readonly got: Set<number>
   /** The letter that is being opened. */
   opening: Letter | undefined
+  /** It died while it opened a close: the session may be over. */
+  mayBeClosed = false
   /** Of this session: the epoch entered as a reader, and below which nothing opens any more. */
   receive: number
   floor: number
@@ -84,6 +88,7 @@ export class LetterLine {
     this.finishing = from?.finishing
     this.got = new Set(from?.got)
     this.opening = from?.opening
+    this.mayBeClosed = from?.mayBeClosed ?? false
     this.receive = from?.receive ?? 0
     this.floor = from?.floor ?? 0
     this.#salts = new Map(from === undefined ? [] : from.#salts)
@@ -119,6 +124,7 @@ export class LetterLine {
     this.promised = new LetterLine('', 0, current.promised.lineage, current).promised
     this.waits = undefined
     this.finishing = undefined
+    this.mayBeClosed = current.mayBeClosed
     this.doubt = 'certain'
   }
 
@@ -131,7 +137,7 @@ export class LetterLine {
     return this.#verdictOn(letter, bounds)
   }
 
-  #verdictOn({ number, epoch, seq, salt, heard }: Letter, bounds: Bounds): Verdict {
+  #verdictOn({ number, epoch, seq, salt, heard, closes }: Letter, bounds: Bounds): Verdict {
     const { lateMax, followMax, digestsMax } = bounds
     // Whatever was put back: what was opened before never opens again.
     if (this.promised.opened.has(number) || this.#opened.has(number)) return 'refused'
@@ -139,6 +145,7 @@ export class LetterLine {
     if (seq < (this.#newest.get(epoch) ?? 0) - lateMax) return 'refused'
     if ((this.#salts.get(epoch) ?? salt) !== salt) return 'refused'
     if (heard > this.promised.send) return 'turned back'
+    if (closes) return 'closes'
     return this.#opened.size >= (digestsMax ?? Number.POSITIVE_INFINITY) ? 'full' : 'opens'
   }
 
@@ -166,6 +173,13 @@ export class LetterLine {
     if (isFirst) assert.ok(epoch > promised.send, `${this.name} seals in epoch ${epoch} of an earlier run`)
     promised.sealed.add(place)
     promised.send = Math.max(promised.send, epoch)
+  }
+
+  /** The peer has ended the session. */
+  closed({ session }: Letter): void {
+    // It was made by the proof in front, and nothing waits any more.
+    if (session !== this.session) this.waits = undefined
+    this.stands(undefined)
   }
 
   /** Which session stands, as the end itself says. */
@@ -203,6 +217,7 @@ export class LetterLine {
       `${name} has letters ${more.join()} that it was not given`,
     )
     this.opening = undefined
+    this.mayBeClosed = false
     if (opening !== undefined && more.length > 0) this.opened(opening)
     if (found.epochs === undefined) return
     const { send, receive } = found.epochs

@@ -20,6 +20,7 @@ export type LetterStep =
       /** A copy of home and anchor is taken at that call into its disk. */
       readonly keeps?: number | undefined
     }
+  | { readonly do: 'close'; readonly end: EndName }
   | { readonly do: 'crash'; readonly end: EndName; readonly power?: number | undefined }
   | { readonly do: 'copy'; readonly ends: readonly EndName[] }
   | {
@@ -83,5 +84,5 @@ function oneStep(random: Random): LetterStep {
   if (dice < 92) return { do: 'restore both', what: random.chance(0.7) ? 'home' : 'all', pick: random.word() }
   if (dice < 94) return { do: 'newest', end }
   if (dice < 96) return { do: 'clone', end }
-  return { do: 'other copy', end }
+  return dice < 98 ? { do: 'other copy', end } : { do: 'close', end }
 }

@@ -71,6 +71,8 @@ export class LetterHistory extends Living<LetterEnd, LetterLine> {
         return this.#seal(step.end, step.count, step.dies)
       case 'open':
         return this.#open(step)
+      case 'close':
+        return this.#close(step.end)
       case 'crash':
         return void this.sides[step.end].current.running?.life.end(step.power)
       case 'copy':
@@ -115,6 +117,15 @@ export class LetterHistory extends Living<LetterEnd, LetterLine> {
     }
   }
 
+  async #close(end: EndName): Promise<void> {
+    const closer = await this.start(end, this.sides[end].current)
+    if (closer?.line.session === undefined) return
+    const letter = await this.#while(closer, closer.close(++this.#sealed))
+    if (letter === undefined) return
+    this.tally.add('sessions closed')
+    this.#letters.push(letter)
+  }
+
   async #open({ end, picks, dies, keeps }: LetterStep & { readonly do: 'open' }): Promise<void> {
     const reader = await this.start(end, this.sides[end].current, dies)
     if (reader === undefined) return
@@ -128,19 +139,19 @@ export class LetterHistory extends Living<LetterEnd, LetterLine> {
   }
 
   /** Opens one, and holds what comes of it against the rules. Nothing, if the process died of it. */
-  async #opens(reader: LetterEnd, letter: Letter): Promise<'opened' | 'refused' | undefined> {
+  async #opens(reader: LetterEnd, letter: Letter): Promise<'opened' | 'closed' | 'refused' | undefined> {
     const { line } = reader
     const expected = line.verdictOn(letter, this.#bounds)
     const wasThere = line.got.has(letter.number)
     const found = await this.#while(reader, reader.open(letter))
     if (found === undefined || reader.life.isOver) return undefined
-    this.tally.add(found === 'opened' ? 'letters opened' : `refused, ${found}`)
+    this.tally.add(told[found] ?? `refused, ${found}`)
     const { number, epoch, seq } = letter
-    const told = `${line.name} is given letter ${number} of ${letter.from} (epoch ${epoch}, seq ${seq}): ${found}`
-    assert.ok(codes[expected].has(found), `${told}, and by the rules: ${expected}`)
-    assert.ok(found !== 'opened' || !wasThere, `${told}, again`)
+    const what = `${line.name} is given letter ${number} of ${letter.from} (epoch ${epoch}, seq ${seq}): ${found}`
+    assert.ok(codes[expected].has(found), `${what}, and by the rules: ${expected}`)
+    assert.ok(found !== 'opened' || !wasThere, `${what}, again`)
     if (found === 'session/ROLLBACK') await this.#isTold(reader, letter)
-    return found === 'opened' ? found : 'refused'
+    return found === 'opened' || found === 'closed' ? found : 'refused'
   }
 
   /** It was turned back, and knows it now: it does nothing more until somebody chooses how it goes on. */
@@ -153,7 +164,7 @@ export class LetterHistory extends Living<LetterEnd, LetterLine> {
   }
 
   /** One new letter of this end, sealed and given to the other. */
-  async #passes(end: EndName): Promise<'opened' | 'refused'> {
+  async #passes(end: EndName): Promise<'opened' | 'closed' | 'refused'> {
     const writer = await this.running(end, this.sides[end].current)
     if (writer.line.session === undefined) return 'refused'
     const letter = await writer.seal(++this.#sealed)
@@ -163,14 +174,18 @@ export class LetterHistory extends Living<LetterEnd, LetterLine> {
   }
 }
 
+const told: Readonly<Record<string, string>> = { opened: 'letters opened', closed: 'closes opened' }
+
 const codes = {
   opens: new Set(['opened']),
+  closes: new Set(['closed']),
   // Opened before, another session, another run, an epoch that is closed or too far away; no session at all.
   refused: new Set(['channel/REPLAY', 'channel/PROTOCOL', 'channel/TAMPERED', 'channel/CLOSED']),
   'turned back': new Set(['session/ROLLBACK']),
   full: new Set(['channel/OVERLOADED']),
   either: new Set([
     'opened',
+    'closed',
     'channel/REPLAY',
     'channel/PROTOCOL',
     'channel/TAMPERED',

@@ -203,6 +203,28 @@ export const bugs: readonly Bug[] = [
     found: 'the mark file holds',
   },
   {
+    broken: 'the windows stay open below what was promised',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/channel/letter/session.ts',
+        from: 'receive: { ...on(state.receive, promised.receive), current: undefined, previous: undefined },',
+        to: 'receive: { ...state.receive, ...on(state.receive, promised.receive) },',
+      },
+    ],
+    seed: 210,
+    found: 'opened, and by the rules: refused',
+    isSlow: true,
+  },
+  {
+    broken: 'an end follows as far as it is asked to',
+    mode: 'letter',
+    edits: [{ file: 'src/channel/letter/session.ts', from: 'if (ahead > bounds.followMax ||', to: 'if (' }],
+    seed: 481,
+    found: 'opened, and by the rules: refused',
+    isSlow: true,
+  },
+  {
     broken: 'the secret of the epoch before is dropped when the next one begins',
     mode: 'letter',
     edits: [
@@ -324,8 +346,22 @@ export const bugs: readonly Bug[] = [
         to: 'if (left >= this.#bounds.entriesMax * 10)',
       },
     ],
-    seed: 43,
+    seed: 215,
     found: 'by the rules: full',
+    isSlow: true,
+  },
+  {
+    broken: 'a close that was opened ends nothing',
+    mode: 'letter',
+    edits: [
+      {
+        file: 'src/session/letters.ts',
+        from: '        wipe(trial.made)\n        await this.#over()\n',
+        to: '',
+      },
+    ],
+    seed: 14,
+    found: 'opened, and by the rules: refused',
     isSlow: true,
   },
   {

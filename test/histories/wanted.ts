@@ -39,6 +39,7 @@ export const seenIn: Readonly<Record<Mode, readonly string[]>> = {
     'homes refused',
     'recoveries',
     'clone',
+    'closes opened',
     'sealings',
   ],
 }

@@ -17,12 +17,12 @@ const clock = new IdleClock()
 const [a, b] = await introduced()
 
 const fragment = (number: number, text: string) => {
-  const packer = new FramePacker()
+  const packer = new FramePacker(1024)
   packer.message(number, Buffer.from(text))
   return packer.take()[0] ?? new Uint8Array()
 }
 const acknowledgement = (next: number, head: Uint8Array) => {
-  const packer = new FramePacker()
+  const packer = new FramePacker(1024)
   packer.acknowledgement({ next, head })
   return packer.take()[0] ?? new Uint8Array()
 }

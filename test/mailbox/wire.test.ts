@@ -8,6 +8,7 @@ import { Assembler, FramePacker, type Item, parseItems } from '../../src/mailbox
 import { Random } from '../simulator/random.ts'
 import { collectGarbage } from './support.ts'
 
+const frameBytesMax = 65_536
 const fuzzRuns = process.env.SLOW === '1' ? 2_000_000 : 60_000
 
 const u32 = (value: number) => {
@@ -30,7 +31,7 @@ function fragmentsOf(frames: readonly Uint8Array[]): Fragment[] {
 }
 
 function packed(first: number, messages: readonly Uint8Array[]): Uint8Array[] {
-  const packer = new FramePacker()
+  const packer = new FramePacker(frameBytesMax)
   for (const [i, message] of messages.entries()) packer.message(first + i, message)
   return packer.take()
 }
@@ -43,7 +44,7 @@ function assembled(first: number, frames: readonly Uint8Array[]): Uint8Array[] {
 suite('items in a data frame', () => {
   test('the bytes of a fragment and of an acknowledgement', () => {
     const head = Buffer.alloc(32, 7)
-    const packer = new FramePacker()
+    const packer = new FramePacker(frameBytesMax)
     packer.acknowledgement({ next: 9, head })
     packer.message(3, Buffer.from('pay\n'))
     const [frame, ...more] = packer.take()
@@ -65,7 +66,7 @@ suite('items in a data frame', () => {
     })
     fc.assert(
       fc.property(fc.array(fc.oneof(message, position), { maxLength: 12 }), items => {
-        const packer = new FramePacker()
+        const packer = new FramePacker(frameBytesMax)
         let number = 1
         for (const item of items)
           if (item instanceof Uint8Array) packer.message(number++, item)
@@ -74,7 +75,7 @@ suite('items in a data frame', () => {
         const assembler = new Assembler(1)
         const out: (Uint8Array | Position)[] = []
         for (const frame of frames) {
-          assert.ok(frame.length > 0 && frame.length <= limits.frameBytesMax)
+          assert.ok(frame.length > 0 && frame.length <= frameBytesMax)
           for (const item of parseItems(frame)) {
             assert.ok(item.kind === 'fragment' || item.kind === 'acknowledgement')
             const whole = item.kind === 'fragment' ? assembler.take(item) : item.position

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { utf8 } from '../../src/bytes/bytes.ts'
 import type { Role } from '../../src/channel/state.ts'
 import { SessionError } from '../../src/session/error.ts'
-import { type LetterOptions, type LetterSession, openLetters } from '../../src/session/letters.ts'
+import type { LetterOptions } from '../../src/session/letter-endpoint.ts'
+import { type LetterSession, openLetters } from '../../src/session/letters.ts'
 import { type Image, nodeAt } from '../simulator/image.ts'
 import { graft } from '../simulator/surgery.ts'
 import { type AtRest, anchors, IdleClock, type Running, run } from './world.ts'
@@ -61,6 +62,46 @@ export async function isRefused(
     assert.match(error.message, words)
     return true
   })
+}
+
+/** Two homes with a session in which a letter went each way, at rest. */
+export async function acquainted(siteA: AtRest, siteB: AtRest): Promise<readonly [AtRest, AtRest]> {
+  const [a, b] = [await start(siteA, 'client'), await start(siteB, 'server')]
+  await shakeHands(a.letters, b.letters)
+  await passes(a.letters, b.letters, 'first')
+  await passes(b.letters, a.letters, 'second')
+  return [await a.stop(), await b.stop()]
+}
+
+/** Does it in a process that dies before its call number `calls` to the disk; answers with what is left, or `undefined` if it lived. */
+export async function dying(
+  site: AtRest,
+  role: Role,
+  calls: number,
+  act: (letters: LetterSession) => Promise<unknown>,
+): Promise<AtRest | undefined> {
+  let left = Number.POSITIVE_INFINITY
+  let died = () => {}
+  const death = new Promise<'died'>(resolve => {
+    died = () => resolve('died')
+  })
+  const faults = () => {
+    if (left-- !== 0) return undefined
+    died()
+    return { waits: new Promise<never>(() => {}) }
+  }
+  const running = await run(site, clock, { faults })
+  const letters = await openLetters(running.endpoint, running.peer, role)
+  left = calls
+  const end = await Promise.race([act(letters).then(() => 'lived' as const), death])
+  const rest = running.kill()
+  return end === 'died' ? rest : undefined
+}
+
+/** Every moment in the slow suite, every third without it, until whoever was to die lives; answers with how many. */
+export async function eachMoment(dies: (calls: number) => Promise<'died' | 'lived'>): Promise<number> {
+  const stride = process.env.SLOW === '1' ? 1 : 3
+  for (let calls = 0; ; calls += stride) if ((await dies(calls)) === 'lived') return calls / stride
 }
 
 /**

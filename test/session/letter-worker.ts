@@ -30,7 +30,7 @@ for (const [i, file] of files.entries()) {
   const result = await letters
     .open(readFileSync(file), payload => [{ put: path, payload }])
     .then(
-      body => Buffer.from(body).toString(),
+      body => (body === undefined ? 'closed' : Buffer.from(body).toString()),
       error => {
         if (error instanceof SessionError) return error.code
         throw error

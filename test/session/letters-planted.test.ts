@@ -113,8 +113,8 @@ const bugs: readonly Bug[] = [
     edits: [
       {
         file: session,
-        from: '.u32(state.receive.epoch).bytes(body)',
-        to: '.u32(state.receive.current?.epoch ?? 0).bytes(body)',
+        from: '.u32(state.receive.epoch)\n',
+        to: '.u32(state.receive.current?.epoch ?? 0)\n',
       },
     ],
     found: 'readerPutBack',

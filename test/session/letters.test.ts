@@ -12,24 +12,23 @@ import { fsck } from '../../src/state/fsck.ts'
 import { recoverHome } from '../../src/state/recovery.ts'
 import { SimulatedDisk } from '../simulator/disk.ts'
 import { graft, remove } from '../simulator/surgery.ts'
-import { type End, isRefused, passes, putBack, sessionMarksIn, shakeHands, start } from './letter-ends.ts'
+import {
+  acquainted,
+  type End,
+  isRefused,
+  passes,
+  putBack,
+  sessionMarksIn,
+  shakeHands,
+  start,
+} from './letter-ends.ts'
 import { type AtRest, entropy, home, IdleClock, introduced, noNonceTwice } from './world.ts'
 
 noNonceTwice()
 
 const [siteA, siteB] = await introduced()
 
-/** Two homes with a session in which a letter went each way, at rest. */
-async function acquainted(): Promise<readonly [AtRest, AtRest]> {
-  const a = await start(siteA, 'client')
-  const b = await start(siteB, 'server')
-  await shakeHands(a.letters, b.letters)
-  await passes(a.letters, b.letters, 'first')
-  await passes(b.letters, a.letters, 'second')
-  return [await a.stop(), await b.stop()]
-}
-
-const [restA, restB] = await acquainted()
+const [restA, restB] = await acquainted(siteA, siteB)
 
 async function both(
   sites: readonly [AtRest, AtRest],
@@ -368,8 +367,8 @@ suite('after a restore', () => {
     b.kill()
     const [mark = assert.fail('no mark')] = sessionMarksIn(now.image)
     await assert.rejects(start({ ...now, image: remove(now.image, mark) }, 'client'), corrupt)
-    const other = sessionMarksIn((await acquainted())[0].image)[0] ?? assert.fail('no mark')
-    const foreign = graft(now.image, mark, (await acquainted())[0].image, other)
+    const other = sessionMarksIn((await acquainted(siteA, siteB))[0].image)[0] ?? assert.fail('no mark')
+    const foreign = graft(now.image, mark, (await acquainted(siteA, siteB))[0].image, other)
     await assert.rejects(start({ ...now, image: foreign }, 'client'), corrupt)
     const older = { ...now, image: graft(now.image, mark, restA.image) }
     await isRefused(start(older, 'client'), 'session/ROLLBACK')

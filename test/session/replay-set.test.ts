@@ -4,12 +4,13 @@ import { utf8 } from '../../src/bytes/bytes.ts'
 import { ChannelError } from '../../src/channel/reasons.ts'
 import { sha256 } from '../../src/crypto/hash.ts'
 import type { Clock } from '../../src/host/clock.ts'
-import { openLetters } from '../../src/session/letters.ts'
+import { partyOf } from '../../src/session/letter-party.ts'
+import { LetterSession, openLetters } from '../../src/session/letters.ts'
 import { ReplaySet } from '../../src/session/replay-set.ts'
 import { StateError } from '../../src/state/error.ts'
-import { adoptParameters } from '../../src/state/parameters.ts'
-import { isRefused, passes, shakeHands, start } from './letter-ends.ts'
-import { introduced, noNonceTwice } from './world.ts'
+import { adoptParameters, parametersOf } from '../../src/state/parameters.ts'
+import { acquainted, isRefused, passes, shakeHands, start } from './letter-ends.ts'
+import { IdleClock, introduced, noNonceTwice, run } from './world.ts'
 
 noNonceTwice()
 
@@ -89,6 +90,18 @@ suite('the replay set', () => {
     assert.equal((await kept.load()).size, 65)
   })
 
+  test('however closed its epoch, what is younger than it may be stays: to the millisecond', async () => {
+    const kept = new Kept()
+    const set = await kept.load()
+    for (let n = 0; n < 64; n++) kept.add(set, n, 1, 1)
+    kept.now += 7 * day - 1
+    kept.add(set, 64, 9, 8)
+    assert.equal(set.size, 65)
+    kept.now += 1
+    kept.add(set, 65, 9, 8)
+    assert.equal(set.size, 2)
+  })
+
   test('two runs of the same letters at the same times keep the same', async () => {
     const runs = await Promise.all(
       [1, 2].map(async () => {
@@ -110,7 +123,7 @@ suite('the replay set', () => {
 suite('letters with digests', async () => {
   const [siteA, siteB] = await introduced()
   const strict = utf8(
-    '{"format":"pawl-parameters-1","version":1,"values":{"letter.replay_digests":true,"dur.replay_cache_max_entries":1024,"dur.max_out_of_order_messages":2,"qsp.max_body_ct_len":10}}',
+    '{"format":"pawl-parameters-1","version":1,"values":{"letter.replay_digests":true,"dur.replay_cache_max_entries":1024,"dur.max_out_of_order_messages":2,"qsp.max_body_ct_len":2048}}',
   )
 
   test('a home that adopted it remembers each, after a restart too, and holds to the other parameters', async () => {
@@ -128,15 +141,42 @@ suite('letters with digests', async () => {
     await b.letters.open(two)
     b = await start(b.kill(), 'server')
     await assert.rejects(b.letters.open(two), /opened before/)
-    await isRefused(b.letters.open(await a.letters.seal(utf8('eleven byte'))), 'channel/TOO_LARGE')
-    await isRefused(b.letters.seal(utf8('eleven byte')), 'channel/TOO_LARGE')
+    await isRefused(b.letters.open(await a.letters.seal(new Uint8Array(2049))), 'channel/TOO_LARGE')
+    await isRefused(b.letters.seal(new Uint8Array(2049)), 'channel/TOO_LARGE')
     assert.equal(
       b.running.endpoint.store.list('/pawl/letter/server/').filter(path => path.includes('/seen/')).length,
       1,
     )
-    await passes(a.letters, b.letters, 'short')
+    await passes(a.letters, b.letters, 'x'.repeat(2048))
     a.kill()
     b.kill()
+  })
+
+  test('what is remembered no more is refused by its epoch, wherever the clock jumps to', async () => {
+    let now = 1000 * day
+    const clock: Clock = { now: () => now, monotonic: () => 0, after: () => () => undefined }
+    const [restA, restB] = await acquainted(siteA, siteB)
+    let a = await start(restA, 'client')
+    const { endpoint, peer, kill } = await run(restB, new IdleClock())
+    const home = { ...endpoint, clock, parameters: parametersOf('high_security') }
+    const b = await LetterSession.open(home, partyOf(endpoint, peer), 'server')
+    const chunks = () => endpoint.store.list('/pawl/letter/server/').filter(path => path.includes('/seen/'))
+    const old: Uint8Array[] = []
+    for (let i = 0; i < 64; i++) old.push(await passes(a.letters, b, `letter ${i}`))
+    now += 8 * day
+    // Each run of the writer is an epoch, and the one before the newest is open.
+    for (const left of [2, 1]) {
+      a = await start(a.kill(), 'client')
+      await passes(a.letters, b, `a run, and ${left} left`)
+      assert.equal(chunks().length, left)
+    }
+    for (const jump of [0, 8 * day, 1000 * day, 9000 * day]) {
+      now = jump
+      for (const letter of old) await isRefused(b.open(letter), 'channel/REPLAY')
+      await passes(a.letters, b, `at ${jump}`)
+    }
+    a.kill()
+    kill()
   })
 
   test('nothing is opened in a home whose parameters are wider than its profile', async () => {

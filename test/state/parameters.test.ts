@@ -7,6 +7,7 @@ import {
   adoptParameters,
   checkParameters,
   type ParameterName,
+  parameterRows,
   parametersIn,
   parametersOf,
   parseParameters,
@@ -85,6 +86,24 @@ suite('parameters', () => {
     assert.throws(
       () => parametersOf('high_security', site),
       refused('EINVAL', 'dur.max_out_of_order_messages'),
+    )
+  })
+
+  test('each is said with the layer that it is from', () => {
+    const site = parseParameters(file({ 'qsp.max_skip': 10, 'letter.epochs_followed': 32 }))
+    const from = (name: string) => parameterRows('high_security', site).find(row => row.name === name)
+    assert.deepEqual(from('qsp.max_skip'), {
+      name: 'qsp.max_skip',
+      value: 10,
+      from: 'site',
+      range: '0 to 1000, lower is tighter',
+    })
+    assert.equal(from('letter.epochs_followed')?.from, 'site', 'as the profile has it, and said again')
+    assert.equal(from('dur.max_out_of_order_messages')?.from, 'profile')
+    assert.equal(from('qsp.max_body_ct_len')?.from, 'baseline')
+    assert.deepEqual(
+      parameterRows('prod').map(({ name }) => name),
+      names,
     )
   })
 

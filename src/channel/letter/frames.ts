@@ -32,8 +32,13 @@ export type Sealed = {
 
 export type Letter = { readonly proof: Sealed | undefined; readonly data: Sealed }
 
-const bodyMost = 4 + letterLimits.bodyBytesMax
-const payloadMost = { proof: letterLimits.proofBytesMax, data: bodyMost + saltBytes + tagBytes } as const
+/** What a letter says under its seal before its body: its kind and what was heard. */
+export const contentBytesMin = 5
+
+const payloadMost = {
+  proof: letterLimits.proofBytesMax,
+  data: contentBytesMin + letterLimits.bodyBytesMax + saltBytes + tagBytes,
+} as const
 
 /** @throws ChannelError 10, 13, 15; before any key is used, and nothing is copied */
 export function parseLetter(bytes: Uint8Array): Letter {

@@ -29,6 +29,7 @@ export {
   type Pen,
   promisedBy,
   seal,
+  sealClose,
   secretsIn,
   type Trial,
   tryLetter,

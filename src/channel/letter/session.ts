@@ -6,7 +6,7 @@ import type { Suite } from '../../crypto/suite.ts'
 import { frameTypes } from '../frame.ts'
 import { ChannelError, refusal } from '../reasons.ts'
 import type { Role } from '../state.ts'
-import { openFrame, type Sealed, sealFrame } from './frames.ts'
+import { contentBytesMin, openFrame, type Sealed, sealFrame } from './frames.ts'
 import { type LetterBounds, letterLimits } from './limits.ts'
 import { chainAfter, chainOf, commitmentTo, keyOf, rootAfter } from './ratchet.ts'
 import { admit, after, newWindow, type Window } from './window.ts'
@@ -99,12 +99,22 @@ export function enterEpoch(
   }
 }
 
+/** What a letter is, said under its seal. One of a kind that is not here is refused. */
+const kinds = { message: 1, close: 2 } as const
+
 /** Seals the next letter. A pen that is used twice would repeat a key: a mistake of the program, and an assertion. */
-export function seal(
-  state: LetterState,
-  pen: Pen,
-  body: Uint8Array,
-): { readonly bytes: Uint8Array; readonly state: LetterState; readonly pen: Pen } {
+export function seal(state: LetterState, pen: Pen, body: Uint8Array): Written {
+  return write(state, pen, kinds.message, body)
+}
+
+/** Seals the last letter of a session: who opens it ends the session, too. */
+export function sealClose(state: LetterState, pen: Pen): Written {
+  return write(state, pen, kinds.close, new Uint8Array(0))
+}
+
+type Written = { readonly bytes: Uint8Array; readonly state: LetterState; readonly pen: Pen }
+
+function write(state: LetterState, pen: Pen, kind: number, body: Uint8Array): Written {
   const { suite, sessionId } = state
   if (body.length > letterLimits.bodyBytesMax)
     throw new ChannelError('channel/TOO_LARGE', `a letter has at most ${letterLimits.bodyBytesMax} bytes`)
@@ -113,7 +123,11 @@ export function seal(
   if (used.has(pen)) throw new TypeError('a pen was used twice')
   used.add(pen)
   const seq = pen.seq + 1
-  const plaintext = new Writer(4 + body.length).u32(state.receive.epoch).bytes(body).done()
+  const plaintext = new Writer(contentBytesMin + body.length)
+    .u8(kind)
+    .u32(state.receive.epoch)
+    .bytes(body)
+    .done()
   using key = keyOf(suite.kdf, pen.chain)
   const frame = { type: frameTypes.data, sessionId, epoch, seq, salt }
   return {
@@ -125,8 +139,12 @@ export function seal(
 
 const used = new WeakSet<Pen>()
 
-/** Without a body the letter is not opened, and says that this end was turned back: the state keeps that. */
-export type Opened = { readonly state: LetterState; readonly body: Uint8Array | undefined }
+/** `turned back`: the letter is not opened, and says that this end was put back: the state keeps that. */
+export type Opened =
+  | { readonly kind: 'message'; readonly state: LetterState; readonly body: Uint8Array }
+  | { readonly kind: 'turned back'; readonly state: LetterState }
+  /** The peer has ended the session; no state comes after it. */
+  | { readonly kind: 'close' }
 
 /** A letter that may still be opened, and the key to try: nothing of it is authentic yet. */
 export type Trial = {
@@ -187,15 +205,18 @@ export function openTrial(state: LetterState, trial: Trial, bounds: LetterBounds
   using chain = chainAfter(kdf, opening.chain, data.seq - opening.window.base)
   using key = keyOf(kdf, chain)
   const plaintext = openFrame(aead, key, data)
-  if (plaintext.length < 4) throw refusal(13, 'a letter without its first field')
+  if (plaintext.length < contentBytesMin) throw refusal(13, 'a letter without its first fields')
   const reader = new Reader(plaintext)
-  const heard = reader.u32()
+  const [kind, heard] = [reader.u8(), reader.u32()]
   const body = Uint8Array.from(reader.rest())
+  if (kind !== kinds.message && kind !== kinds.close) throw refusal(13, `a letter of kind ${kind}`)
+  if (kind === kinds.close && body.length > 0) throw refusal(13, 'a close with a body')
   if (body.length > bounds.bodyBytesMax) throw refusal(15, 'a letter that is too large')
   if (heard > state.send.epoch) {
     const receive = Math.max(state.receive.epoch, data.epoch)
-    return { body: undefined, state: { ...state, turnedBack: { send: heard, receive } } }
+    return { kind: 'turned back', state: { ...state, turnedBack: { send: heard, receive } } }
   }
+  if (kind === kinds.close) return { kind: 'close' }
   const window = after(opening.window, data.seq, bounds.lateMax)
   const next: Opening = {
     epoch: opening.epoch,
@@ -205,6 +226,7 @@ export function openTrial(state: LetterState, trial: Trial, bounds: LetterBounds
   }
   const isPrevious = receive.previous?.epoch === next.epoch
   return {
+    kind: 'message',
     body,
     state: {
       ...state,

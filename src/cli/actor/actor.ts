@@ -7,8 +7,9 @@ import type { Clock } from '../../host/clock.ts'
 import type { Entropy } from '../../host/entropy.ts'
 import { MarkError } from '../../mark/mark.ts'
 import { SessionError } from '../../session/error.ts'
-import type { LetterPoint } from '../../session/letter-endpoint.ts'
-import { type LetterOptions, type LetterParty, LetterSession } from '../../session/letters.ts'
+import type { LetterOptions, LetterPoint } from '../../session/letter-endpoint.ts'
+import type { LetterParty } from '../../session/letter-party.ts'
+import { LetterSession } from '../../session/letters.ts'
 import type { OwnIdentity } from '../../session/own-identity.ts'
 import { newIdentity } from '../../signature/identity.ts'
 import type { Parameters } from '../../state/parameters.ts'
@@ -142,7 +143,9 @@ export class Actor {
 
   async #decrypt(params: Params): Promise<Answer> {
     const { letters } = this.#named(params)
-    return { plaintext_b64: base64url(await letters.open(bytesOf(params, 'ciphertext_b64'))) }
+    const body = await letters.open(bytesOf(params, 'ciphertext_b64'))
+    if (body === undefined) throw new ActorError('INVALID', 'the peer has closed the session')
+    return { plaintext_b64: base64url(body) }
   }
 
   #snapshot(): string {

@@ -106,7 +106,8 @@ export class ActorStore implements LetterStore {
 
   async shred(scope: string): Promise<void> {
     const kept = [...this.#records].filter(([, entry]) => entry.scope !== scope)
-    if (kept.length !== this.#records.size) await this.#replace(new Map(kept))
+    if (kept.length === this.#records.size) throw new StateError('ENOENT', `no scope ${scope}`)
+    await this.#replace(new Map(kept))
   }
 
   async close(): Promise<void> {
