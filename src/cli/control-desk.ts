@@ -1,7 +1,7 @@
 import type { CborMap } from '../bytes/cbor.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
-import { Changes } from '../mailbox/changes.ts'
+import { Changes } from '../session/changes.ts'
 import { Desk } from '../state/desk.ts'
 import { StateError } from '../state/error.ts'
 import { adoptParameters } from '../state/parameters.ts'

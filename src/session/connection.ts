@@ -1,22 +1,19 @@
 import type { Positions } from '../channel/block.ts'
 import { isStanding } from '../channel/close.ts'
-import { afterCommit, afterHeard, type Memory } from '../channel/continuity.ts'
+import { afterCommit, afterHeard } from '../channel/continuity.ts'
 import { FrameReader } from '../channel/frame-reader.ts'
 import { startClient, startServer } from '../channel/handshake.ts'
-import { channelLimits } from '../channel/limits.ts'
 import { ChannelError, type CloseReason, closeReasons } from '../channel/reasons.ts'
 import type { Action, Commit, Ending, Event, State, StateName, Step, Timer } from '../channel/state.ts'
 import { step } from '../channel/step.ts'
-import type { Secret } from '../crypto/secret.ts'
-import { suites } from '../crypto/suite.ts'
 import type { Wire } from '../host/wire.ts'
 import { signAs, verifyFrom } from '../signature/hybrid.ts'
 import { type Identity, verifyIdentity } from '../signature/identity.ts'
-import { parametersIn } from '../state/parameters.ts'
+import { Changes } from './changes.ts'
 import { SessionError, sessionCode } from './error.ts'
-import type { Endpoint, Party, Told } from './party.ts'
+import { type Endpoint, localConfig, type Party, type Told } from './party.ts'
 import { judgeIdentity } from './peers.ts'
-import { refuse, remember } from './remembering.ts'
+import { refuse, remember, rememberRekey } from './remembering.ts'
 import { Timers } from './timers.ts'
 
 export type { Endpoint, Party } from './party.ts'
@@ -46,7 +43,7 @@ export class Connection {
   #theirs: Positions | undefined
   #turn: Promise<unknown> = Promise.resolve()
   #drained: Promise<unknown> = Promise.resolve()
-  #changed: () => void = () => undefined
+  readonly #changes = new Changes()
   #release: () => void = () => undefined
   #sendBytesMax: number | undefined
   #heard = false
@@ -70,7 +67,7 @@ export class Connection {
 
   /** Connects as client; resolves once both ends are committed to the session. @throws SessionError */
   static async connect(endpoint: Endpoint, wire: Wire, party: Party): Promise<Connection> {
-    const own = await local(endpoint, wire)
+    const own = await localConfig(endpoint, wire)
     const mine = party.positions()
     const memory = party.memory.copy()
     const start = startClient({ ...own, peerId: party.peer.id, memory, positions: mine })
@@ -85,7 +82,7 @@ export class Connection {
     wire: Wire,
     find: (identity: Identity) => Party | undefined,
   ): Promise<Connection> {
-    const start = startServer(await local(endpoint, wire))
+    const start = startServer(await localConfig(endpoint, wire))
     return new Connection(endpoint, wire, find, start.state).#begin(start)
   }
 
@@ -113,10 +110,10 @@ export class Connection {
     let drained = false
     void this.#drained.then(() => {
       drained = true
-      this.#changed()
+      this.#changes.announce()
     })
     // A peer that takes nothing cannot hold up the end.
-    while (!drained && this.#ending === undefined) await this.#change()
+    await this.#until(() => drained)
   }
 
   /** The next plaintext, in order; `undefined` after a normal end. @throws SessionError */
@@ -124,14 +121,14 @@ export class Connection {
     for (;;) {
       const plaintext = this.#plaintexts.shift()
       if (plaintext !== undefined) {
-        this.#changed()
+        this.#changes.announce()
         return plaintext
       }
       if (this.#ending !== undefined) {
         if (this.#ending.code === undefined) return undefined
         throw this.#error(this.#ending)
       }
-      await this.#change()
+      await this.#until(() => this.#plaintexts.length > 0)
     }
   }
 
@@ -139,7 +136,7 @@ export class Connection {
   async rekey(): Promise<void> {
     const before = this.#epoch
     await this.#event({ kind: 'rekey-requested' })
-    while (this.#epoch === before && this.#ending === undefined) await this.#change()
+    await this.#until(() => this.#epoch !== before)
     if (this.#ending !== undefined) throw this.#error(this.#ending)
   }
 
@@ -156,12 +153,12 @@ export class Connection {
 
   /** Resolves once the other end was heard in this session, and all that follows from it is done; or once it is over. */
   async heard(): Promise<void> {
-    while (!this.#heard && this.#ending === undefined) await this.#change()
+    await this.#until(() => this.#heard)
   }
 
   /** Resolves once it is over, however it ended. */
   async ended(): Promise<void> {
-    while (this.#ending === undefined) await this.#change()
+    await this.#until(() => false)
   }
 
   /** A newer connection of the same peer has taken over. */
@@ -172,7 +169,7 @@ export class Connection {
   async #begin(start: Step): Promise<Connection> {
     await this.#perform(start)
     void this.#readAll().catch(() => undefined) // the ending says it
-    while (this.#sendBytesMax === undefined && this.#ending === undefined) await this.#change()
+    await this.#until(() => this.#sendBytesMax !== undefined)
     if (this.#ending !== undefined && this.#sendBytesMax === undefined) throw this.#error(this.#ending)
     return this
   }
@@ -185,8 +182,7 @@ export class Connection {
       if (chunk === undefined) break
       for (const event of reader.feed(chunk)) {
         await this.#event(event)
-        const isFull = () => this.#plaintexts.length > undeliveredMax || this.#state.name === unread
-        while (isFull() && this.#ending === undefined) await this.#change()
+        await this.#until(() => this.#plaintexts.length <= undeliveredMax && this.#state.name !== unread)
         if (this.#ending !== undefined) return
       }
     }
@@ -249,7 +245,7 @@ export class Connection {
     } catch (error) {
       this.#failed(error)
     }
-    this.#changed()
+    this.#changes.announce()
   }
 
   async #act(action: Action): Promise<Event | undefined> {
@@ -300,26 +296,26 @@ export class Connection {
       case 'established':
         this.#sendBytesMax = action.dataBytesMax
         this.#epoch = action.epoch
-        this.#changed()
+        this.#changes.announce()
         return undefined
       case 'peer-heard': {
         const kept = await this.#party?.memory.update(memory => afterHeard(memory, action.secretId))
         if (kept !== true) return refuse(72, 'a newer session of this peer has been heard')
         this.#tell(await this.#party?.heard?.())
         this.#heard = true
-        this.#changed()
+        this.#changes.announce()
         return undefined
       }
       case 'deliver':
         this.#plaintexts.push(action.plaintext)
-        this.#changed()
+        this.#changes.announce()
         return undefined
       case 'commit-rekey':
-        return this.#commitRekey(action)
+        return rememberRekey(this.#endpoint, this.#party, action, this)
       case 'rekeyed':
         this.#epoch = action.epoch
         this.#endpoint.log.event('session/rekeyed', { epoch: action.epoch, remote: this.#wire.remote })
-        this.#changed()
+        this.#changes.announce()
         return undefined
       case 'end-wire':
         this.#wire.close()
@@ -368,25 +364,6 @@ export class Connection {
     return answer
   }
 
-  async #commitRekey({ peer, alone, ...made }: Extract<Action, { kind: 'commit-rekey' }>): Promise<Event> {
-    const party = this.#party
-    // A handshake that looked at what is remembered finds it so when it commits.
-    const release = await party?.memory.hold()
-    try {
-      if (party?.live !== this) {
-        made.secret.res[Symbol.dispose]()
-        return { kind: 'close-requested', reason: 0, text: 'superseded by a newer connection' }
-      }
-      const rule = (memory: Memory<Secret>) => {
-        const both = afterCommit(memory, made)
-        return alone && both ? afterHeard(both, made.secret.id) : both
-      }
-      return await remember(this.#endpoint, party, { peer, res: made.secret.res, rule })
-    } finally {
-      release?.()
-    }
-  }
-
   #tell(told: readonly Told[] = []): void {
     for (const { event, ...fields } of told) this.#endpoint.log.event(event, fields)
   }
@@ -402,7 +379,7 @@ export class Connection {
       by: ending.by,
       remote: this.#wire.remote,
     })
-    this.#changed()
+    this.#changes.announce()
   }
 
   #error(ending: Ending): SessionError {
@@ -413,28 +390,9 @@ export class Connection {
     return new SessionError(code, message, { trusted: ending.trusted })
   }
 
-  /** Resolves at the next change of anything that is waited for here. */
-  #change(): Promise<void> {
-    const before = this.#changed
-    return new Promise(resolve => {
-      this.#changed = () => {
-        this.#changed = () => undefined
-        before()
-        resolve()
-      }
-    })
-  }
-}
-
-/** What is asked of the channel: within the parameters that the home has adopted by now. */
-async function local({ store, own, entropy, limits = {} }: Endpoint, wire: Wire) {
-  try {
-    const sealed = (await parametersIn(store)).count('qsp.max_body_ct_len')
-    const dataBytesMax = Math.min(limits.dataBytesMax ?? channelLimits.dataBytesMax, sealed)
-    return { suites, entropy, identity: own.identity, limits: { ...limits, dataBytesMax } }
-  } catch (error) {
-    wire.abort()
-    throw error
+  /** Resolves once that holds, or all is over. */
+  #until(holds: () => boolean): Promise<void> {
+    return this.#changes.until(() => this.#ending !== undefined || holds())
   }
 }
 

@@ -1,9 +1,13 @@
 import type { Positions } from '../channel/block.ts'
-import type { Tunable } from '../channel/limits.ts'
+import { channelLimits, type Tunable } from '../channel/limits.ts'
 import type { CloseReason } from '../channel/reasons.ts'
+import type { LocalConfig } from '../channel/state.ts'
+import { suites } from '../crypto/suite.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Entropy } from '../host/entropy.ts'
 import type { Log } from '../host/log.ts'
+import type { Wire } from '../host/wire.ts'
+import { parametersIn } from '../state/parameters.ts'
 import type { Store } from '../state/store.ts'
 import type { SessionMemory } from './memory.ts'
 import type { OwnIdentity } from './own-identity.ts'
@@ -44,4 +48,19 @@ export type Party = {
   readonly isForgotten?: boolean
   /** The connection that carries this session now; a newer one supersedes it. */
   live?: Live | undefined
+}
+
+/** What every channel of a home begins with. A wire for which it cannot be had is not left open. */
+export async function localConfig(
+  { store, own, entropy, limits = {} }: Endpoint,
+  wire: Wire,
+): Promise<LocalConfig> {
+  try {
+    const sealed = (await parametersIn(store)).count('qsp.max_body_ct_len')
+    const dataBytesMax = Math.min(limits.dataBytesMax ?? channelLimits.dataBytesMax, sealed)
+    return { suites, entropy, identity: own.identity, limits: { ...limits, dataBytesMax } }
+  } catch (error) {
+    wire.abort()
+    throw error
+  }
 }

@@ -1,6 +1,6 @@
-import type { Memory } from '../channel/continuity.ts'
+import { afterCommit, afterHeard, type Memory } from '../channel/continuity.ts'
 import type { CloseReason } from '../channel/reasons.ts'
-import type { Event } from '../channel/state.ts'
+import type { Action, Event } from '../channel/state.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Identity } from '../signature/identity.ts'
 import type { Endpoint, Party } from './party.ts'
@@ -37,6 +37,33 @@ export async function remember(
     return refuse(90, 'the session could not be made durable')
   } finally {
     if (!isKept) res[Symbol.dispose]()
+  }
+}
+
+/**
+ * The new keys of a session that is still this peer's newest. What is remembered is held meanwhile, so that a handshake
+ * that looked at it finds it so when it commits.
+ */
+export async function rememberRekey(
+  endpoint: Endpoint,
+  party: Party | undefined,
+  { peer, alone, ...made }: Extract<Action, { kind: 'commit-rekey' }>,
+  live: Party['live'],
+): Promise<Event> {
+  const { id, res } = made.secret
+  const release = await party?.memory.hold()
+  try {
+    if (party === undefined || party.live !== live) {
+      res[Symbol.dispose]()
+      return { kind: 'close-requested', reason: 0, text: 'superseded by a newer connection' }
+    }
+    const rule = (memory: Memory<Secret>) => {
+      const both = afterCommit(memory, made)
+      return alone && both ? afterHeard(both, id) : both
+    }
+    return await remember(endpoint, party, { peer, res, rule })
+  } finally {
+    release?.()
   }
 }
 
