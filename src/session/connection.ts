@@ -140,11 +140,6 @@ export class Connection {
     if (this.#ending !== undefined) throw this.#error(this.#ending)
   }
 
-  /** The epoch that both directions have reached. */
-  get epoch(): number {
-    return this.#epoch
-  }
-
   /** Says why, waits for the other end's word, and is over. */
   async close(reason: CloseReason, text = ''): Promise<void> {
     await this.#event({ kind: 'close-requested', reason, text })
