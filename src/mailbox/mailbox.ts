@@ -9,12 +9,10 @@ import { Inbox } from './inbox.ts'
 import { Losses } from './lost.ts'
 import { Outbox } from './outbox.ts'
 import { type Carries, judgePositions, type PositionVerdict } from './position.ts'
+import { forgetRefusal, keepRefusal, type RefusalReason } from './refusal.ts'
 import { type Lost, settle } from './settlement.ts'
 
-export type MailboxVerdict =
-  | PositionVerdict
-  | 'the peer went on by an amendment that is not allowed here'
-  | 'the peer does not state the amendment that was allowed here'
+export type MailboxVerdict = PositionVerdict | RefusalReason
 
 /** The two sequences of messages between this identity and one peer: one such object for each store and peer. */
 export class Mailbox {
@@ -97,6 +95,17 @@ export class Mailbox {
     }
     await this.#amended.met(role, theirs)
     return lost
+  }
+
+  /** One of the two has refused the other: that is on record until they meet again. */
+  async refuse(reason: RefusalReason, name: string): Promise<void> {
+    await keepRefusal(this.#store, this.#peer, { reason, name })
+  }
+
+  /** They meet again. */
+  async agree(): Promise<void> {
+    const changes = forgetRefusal(this.#store, this.#peer)
+    if (changes.length > 0) await this.#store.commit(changes)
   }
 
   /** Whether a peer that shows no secret of a session is met as if for the first time. */

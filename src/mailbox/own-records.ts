@@ -1,10 +1,11 @@
 import type { OwnRecord } from '../state/fsck/records.ts'
-import { amendedPrefix, lostPrefix } from '../state/path.ts'
+import { amendedPrefix, lostPrefix, refusedPrefix } from '../state/path.ts'
 import { decodeClaim, decodeKnown } from './amended.ts'
 import { decodePosition as decodeReceived } from './inbox.ts'
 import { decodeLost } from './lost.ts'
 import { decodeOutFile } from './out-file.ts'
 import { decodePosition as decodeSent, refuseOddPart } from './outbox.ts'
+import { decodeRefusal } from './refusal.ts'
 import { decodeJob } from './send-file.ts'
 
 /** What `pawl state fsck` reads of docs/spec/mailbox.md. */
@@ -15,6 +16,7 @@ export const mailboxRecords: readonly OwnRecord[] = [
   },
   { prefix: '/pawl/outbox/', check: (_, payload) => refuseOddPart(payload) },
   { prefix: lostPrefix, check: (_, payload) => decodeLost(payload) },
+  { prefix: refusedPrefix, check: (_, payload) => decodeRefusal(payload) },
   { prefix: amendedPrefix, check: (_, payload) => decodeClaim(payload) },
   { prefix: '/pawl/recovered/', check: (_, payload) => decodeKnown(payload) },
   { prefix: '/pawl/job/', check: (_, payload) => decodeJob(payload) },

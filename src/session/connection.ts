@@ -40,7 +40,7 @@ export class Connection {
   #limitReached = false
   #established = false
   #ending: Ending | undefined
-  /** Why this end refused, where the reason alone does not say. */
+  /** Why this end refused, or would have, where the reason alone does not say. */
   #refusal: string | undefined
 
   private constructor(
@@ -286,7 +286,10 @@ export class Connection {
     if (party === undefined) return { kind: 'verified', good }
     this.#party = party
     const shown = judgeIdentity(party.peer, identity)
-    if (shown === 'older') return refuse(70, 'an identity record older than the one already seen')
+    if (shown === 'older') {
+      this.#refusal = 'the peer was turned back'
+      return refuse(70, 'an identity record older than the one already seen')
+    }
     return { kind: 'verified', good: shown !== 'another' }
   }
 
@@ -354,7 +357,7 @@ export class Connection {
     const said = ending.text || closeReasons[ending.reason].name
     const text = ending.by === 'us' && this.#refusal !== undefined ? `${said}; ${this.#refusal}` : said
     const message = ending.by === 'peer' ? `the peer says: ${text}` : text
-    return new SessionError(code, message, { trusted: ending.trusted })
+    return new SessionError(code, message, { trusted: ending.trusted, verdict: this.#refusal })
   }
 
   /** Resolves at the next change of anything that is waited for here. */

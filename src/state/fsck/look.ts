@@ -293,8 +293,8 @@ class Look {
     const { size, confirmed, rootAtMark } = walk
     const detail = `the mark is at ${describeMark(mark)}, the home at ${size}, the highest confirmed ${confirmed}`
     const isFork = rootAtMark !== undefined && !equal(rootAtMark, mark.head)
-    if (isKept && mark.number < confirmed) findings.tell('ANCHOR_WENT_BACK', {}, { detail })
-    else if (isKept && isFork) findings.tell('HOME_FORKED', { group: mark.number }, { detail })
+    if (isKept && isFork) findings.tell('HOME_FORKED', { group: mark.number }, { detail })
+    else if (isKept && mark.number < confirmed) findings.tell('ANCHOR_WENT_BACK', {}, { detail })
     else if (isKept && rootAtMark === undefined && !this.#isDamaged && !findings.has('HOME_WENT_BACK'))
       findings.tell('HOME_WENT_BACK', {}, { detail })
     const unmarked = size - Math.max(mark.number, confirmed)
