@@ -56,6 +56,7 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
   ],
   ['EINVAL', /is in the way/, 'see what it is; once it is moved aside, the same command again'],
   ['EINVAL', /^no home can be made/, 'name another place with --home'],
+  ['EINVAL', /^no anchor can be made/, 'name another place with --anchor'],
   ['EINVAL', /recovery (public )?key(?! is never)/, recoveryKeys],
   ['EINVAL', /^(paths begin with|path is over|not a path)/, recordPaths],
   ['EINVAL', /is pinned to another identity/, 'pawl peer list shows which; pawl peer remove NAME forgets it'],

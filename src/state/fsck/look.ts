@@ -18,7 +18,7 @@ import { inFlightMax } from '../replay.ts'
 import { decodeScope, type Scope, Scopes, scopePath, scopePrefix } from '../scopes.ts'
 import { SegmentFiles } from '../segment.ts'
 import { signerKeysPath, signerPath } from '../signer.ts'
-import { type AnchorSight, lookAtAnchor, tellOf, type Use, whoUses } from './anchor.ts'
+import { type AnchorSight, insteadOfAnchor, lookAtAnchor, tellOf, type Use, whoUses } from './anchor.ts'
 import { detailOf, Findings } from './findings.ts'
 import { lookAtReserve, type Walk, walkJournal } from './journal.ts'
 import { lookAtRecords, type OwnRecord, stateRecords } from './records.ts'
@@ -114,7 +114,9 @@ class Look {
     if (place === undefined) return { ...base, use: 'unknown' }
     const { storeId, anchorPath } = place
     if ((await disk.stat(anchorPath)) === undefined) {
-      findings.tell('ANCHOR_MISSING', { file: anchorPath })
+      const { anchorBase } = this.#options
+      const detail = anchorBase === undefined ? undefined : await insteadOfAnchor(disk, anchorBase)
+      findings.tell('ANCHOR_MISSING', { file: anchorPath }, detail === undefined ? {} : { detail })
       return { ...base, ...place, use: 'unknown' }
     }
     await this.#lookAtExposure(anchorPath)
