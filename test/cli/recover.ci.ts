@@ -120,7 +120,10 @@ suite('pawl recover', () => {
       ['put back', 'restore', 'refuse', 'go on'],
     )
     assert.match(given.ways[0].about, /the home back that went on with this mark/)
-    assert.match((await run('recover')).stdout, /of two histories: another copy of it went on, by an amendment/)
+    assert.match(
+      (await run('recover')).stdout,
+      /of two histories: another copy of it went on, by an amendment/,
+    )
     copy('mine', 'home')
     assert.equal((await run('state', 'fsck')).code, 0)
   })

@@ -1,5 +1,6 @@
 import { equal } from '../../bytes/bytes.ts'
 import { equalSecrets } from '../../crypto/secret.ts'
+import type { Disk } from '../../host/disk.ts'
 import { join } from '../../keeper/anchor.ts'
 import type { KeeperName } from '../../keeper/outside.ts'
 import type { StoreKeys } from '../../keeper/store-keys.ts'
@@ -32,11 +33,21 @@ export type LookOptions = {
   readonly deep: boolean
   /** How the product's own records are read that are not the store's. */
   readonly own?: readonly OwnRecord[]
+  /** How marks that those have beside the store's are held against them: of a home that nobody else uses meanwhile. */
+  readonly marks?: LookAtMarks
   /** Whether others can get at a directory, and what mends that. */
   readonly exposure?: (directory: string) => Promise<Exposure | undefined>
   /** Called now and then: bytes read, of so many. */
   readonly progress?: (bytes: number, of: number) => void
 }
+
+export type LookAtMarks = (seen: {
+  readonly disk: Disk
+  /** Its directory. */
+  readonly anchor: string
+  readonly records: Pick<Records, 'list' | 'getSecret'>
+  readonly findings: Findings
+}) => Promise<void>
 
 type Exposure = { readonly path: string; readonly problem: string; readonly remedy: string }
 
@@ -127,7 +138,11 @@ class Look {
     this.#closing.push(() => anchor.close())
     const seen = { ...base, ...place, use, ...(anchor.mark && { mark: anchor.mark }) }
     if (anchor.storeKeys === undefined) return seen
-    return { ...seen, ...(await this.#lookAtJournal(anchor, anchor.storeKeys, storeId, use !== 'nobody')) }
+    const journal = await this.#lookAtJournal(anchor, anchor.storeKeys, storeId, use !== 'nobody')
+    const { records, scopes } = journal
+    if (this.#options.deep && use === 'nobody' && records !== undefined && scopes !== undefined)
+      await this.#options.marks?.({ disk, anchor: anchorPath, records, findings })
+    return { ...seen, ...journal }
   }
 
   async #locate() {
