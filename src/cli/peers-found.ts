@@ -59,7 +59,8 @@ export function contradicts({ refused }: PeerFound): boolean {
 
 export function describeRefused({ name, refused }: PeerFound): string | undefined {
   if (refused === undefined) return undefined
-  return `it and this home refused each other at ${new Date(refused.at).toISOString()}: ${refused.reason.replace('I was', 'this home was').replace('the peer', name)}`
+  const reason = refused.reason.replace('I was', 'this home was').replace('the peer', name)
+  return `it and this home refused each other, ${new Date(refused.at).toISOString()}: ${reason}`
 }
 
 export function describeLostThen(name: string, { way, first, last, at }: LostThen): string {

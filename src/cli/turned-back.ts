@@ -23,7 +23,8 @@ export function turnedBack(
   if (reason === undefined || !(error instanceof Error)) return undefined
   const detail = error.message.replace(/^the peer says: (ROLLBACK|CONTINUE_REJECTED)$/, '')
   const message = `this end and ${peer} do not agree on what they have exchanged${detail && `: ${detail}`}`
-  return new TurnedBackError(message, isAmended ? waiting(peer) : nextFor[reason](peer))
+  const mayWait = isAmended && reason === 'one of the two was turned back'
+  return new TurnedBackError(message, mayWait ? waiting(peer) : nextFor[reason](peer))
 }
 
 /** What to do about it, as far as this end can know. */
@@ -37,7 +38,7 @@ export const nextFor: Readonly<Record<RefusalReason, (peer: string) => string>> 
   'the peer does not state the amendment that was allowed here': peer =>
     `this is not the home of ${peer} that was allowed to go on, but a copy of before: put that one back at ${peer}; if it is gone, pawl recover --go-on there, then pawl peer allow-lost ${peer} here`,
   'one of the two was turned back': peer =>
-    `pawl recover, here and at ${peer}, says what each has: put the newest home and anchor back, both, at the end that has less; if they are gone, pawl recover --go-on there, then pawl peer allow-lost at the other`,
+    `pawl recover, here and at ${peer}, says what each has: at the end that has less, put its newest home and anchor back, both; if they are gone, pawl recover --go-on there, then pawl peer allow-lost at the other`,
 }
 
 function waiting(peer: string): string {
