@@ -10,7 +10,7 @@ export const keeperCommands: readonly Command[] = [
     about: [
       'Without options it changes nothing: it says whether the home went back, its keeper did, the two are of two histories, or something is damaged; what is lost by it; and the ways on as commands, the one that loses least first. Where nothing is wrong it says so.',
       'With --go-on the home goes on from what it has. The mark that is given up and the one that is adopted are named in a signed amendment, the keeper is moved to the new one, and no other copy of this home opens again. Cut short, it is run again. Damage is no place to go on from, and neither is a home in which nothing is wrong, unless a peer has refused it: home and anchor were put back together then, and only peers can tell.',
-      'A shared home is taken over for it, and goes on as that of its new owner; while another one is there it is locked.',
+      'A shared home is taken over to be looked at, as by any command that opens it, and goes on as that of its new owner; while an owner is there it is told as that one left it at its mark.',
     ],
     options: [
       { flag: '--go-on', about: 'go on from what this home has, on the record' },

@@ -1,3 +1,4 @@
+import { basename, join } from 'node:path'
 import { hex } from '../bytes/bytes.ts'
 import { describeMark, type Mark } from '../mark/mark.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
@@ -12,7 +13,7 @@ import { type Given, type Run, UsageError } from './command.ts'
 import { confirmed, notConfirmed } from './confirm.ts'
 import type { Exit } from './exits.ts'
 import { explain } from './failure.ts'
-import { type HomePlace, keeperElsewhere, readableHome, realWorld } from './home.ts'
+import { type HomePlace, homePlace, keeperElsewhere, readableHome, realWorld } from './home.ts'
 import { answer, answerJson, count, printable, say } from './output.ts'
 import {
   amendmentShown,
@@ -23,29 +24,34 @@ import {
   peersFound,
 } from './peers-found.ts'
 import { own } from './shared.ts'
-import { lossOf, lostGroups, waysOf } from './ways.ts'
+import { lossOf, lostGroups, mayGoOn, type Named, waysOf } from './ways.ts'
 
 /** Says what was found and the lawful ways on, of which `--go-on` is the one that this command does itself (S9). */
 export const recover: Run = async given => {
   if (given.has('--yes') && !given.has('--go-on'))
     throw new UsageError(
       '--yes says yes to a way on, and none is named',
-      'pawl recover --go-on --yes goes on from what this home has; pawl recover alone shows the others, which lose less',
+      'pawl recover --go-on --yes goes on from what this home has; the others lose less, and pawl recover alone shows them: put the newest home or anchor back, or restore a backup',
     )
   const place = await readableHome(given)
   const { base: anchorBase } = place
   const keeper = keeperElsewhere()
   const open = (more: OpenOptions) => opened(given, place, { keeper, ...more })
-  const found = await diagnose(realWorld(), place.home, { anchorBase, keeper, open: () => open({}) })
+  const opening = { anchorBase, keeper, open: () => open({}) }
+  const found = await diagnose(realWorld(), place.home, opening)
+  const isShared = place.shared !== undefined
   const home = place.shared ?? place.home
   try {
     if (found.config !== undefined) refuseHooksIn(found.config.profile, process.env)
-    if (!given.has('--go-on')) return await explained(given, home, found)
+    if (!given.has('--go-on')) {
+      const anchor = isShared ? await anchorNow(given, found.anchor) : found.anchor
+      return await explained(given, { home, isShared }, { ...found, anchor })
+    }
     if (found.failure === undefined) await refuseToGoOn(found)
   } finally {
     await found.close()
   }
-  if (!found.mayGoOn && found.failure !== undefined) throw found.failure
+  if (!mayGoOn(found, isShared) && found.failure !== undefined) throw found.failure
   if (!(await confirmed(given, givenUp(found)))) throw notConfirmed()
   const done = await recoverStore(await open({ recover: true }), {
     by: whoAmI(),
@@ -54,6 +60,12 @@ export const recover: Run = async given => {
   })
   await told(given, home, done)
   return 'done'
+}
+
+/** Who looks at a shared home has taken it over, and it lies in another directory since. */
+async function anchorNow(given: Given, before: string): Promise<string> {
+  const { base } = await homePlace(given)
+  return base === undefined ? before : join(base, basename(before))
 }
 
 /** A shared home is opened by its owner alone, whoever that was until now. */
@@ -103,12 +115,13 @@ const meanings: Readonly<Record<Verdict, string>> = {
   'the keeper is away': 'its keeper does not answer, so nothing says whether this home is the newest',
 }
 
-async function explained(given: Given, home: string, found: Diagnosis): Promise<Exit> {
+async function explained(given: Given, named: Named, found: Diagnosis): Promise<Exit> {
+  const { home } = named
   const { verdict, failure, anchor, size, mark, kept, config, damage, use } = found
   const failed = failure && explain(failure)
   const exit = failed?.exit ?? 'done'
   const seen = await peersSeen(found)
-  const ways = waysOf(home, found, seen.peers)
+  const ways = waysOf(named, found, seen.peers)
   if (given.json) {
     await answerJson({
       home,

@@ -11,15 +11,18 @@ export type Way = {
   readonly loses: string
 }
 
+/** The home as its user names it. */
+export type Named = { readonly home: string; readonly isShared: boolean }
+
 /** The lawful ways on, the one that loses least first (S9). Where nothing is wrong and no peer says otherwise there is none. */
-export function waysOf(home: string, found: Diagnosis, peers: readonly PeerFound[]): Way[] {
-  const { verdict, kept, size, mayGoOn, config, anchor } = found
+export function waysOf({ home, isShared }: Named, found: Diagnosis, peers: readonly PeerFound[]): Way[] {
+  const { verdict, kept, size, config, anchor } = found
   const place = quoted(home)
   const putBack: Way = {
     way: 'put back',
     command:
       verdict === 'the keeper went back'
-        ? config?.keeper === 'file' || kept === undefined
+        ? !isShared && (config?.keeper === 'file' || kept === undefined)
           ? `cp -a NEWEST-ANCHOR/. ${quoted(anchor)}/`
           : undefined
         : verdict === 'nothing is wrong'
@@ -59,7 +62,8 @@ export function waysOf(home: string, found: Diagnosis, peers: readonly PeerFound
     about: 'if the keeper is gone for good and these are the newest home and anchor, go on with another one',
     loses: 'what it would have said of an older copy',
   }
-  if (verdict === 'the keeper is away') return [wait, keeperLost]
+  // A shared home has one keeper for good: who owns it is known there alone.
+  if (verdict === 'the keeper is away') return isShared ? [wait] : [wait, keeperLost]
   if (verdict === 'nothing is wrong')
     return [
       ...peers.flatMap(peer => allowing(peer, place)),
@@ -71,8 +75,19 @@ export function waysOf(home: string, found: Diagnosis, peers: readonly PeerFound
     about: 'if a change of its keeper was cut short just now, carry that on',
     loses: 'nothing',
   }
-  const mayBeCutShort = verdict === 'the home went back' && kept?.number === size + 1
-  return [...(mayBeCutShort ? [change] : []), putBack, restore, refuse, ...(mayGoOn ? [goOn] : [])]
+  const mayBeCutShort = !isShared && verdict === 'the home went back' && kept?.number === size + 1
+  return [
+    ...(mayBeCutShort ? [change] : []),
+    putBack,
+    restore,
+    refuse,
+    ...(mayGoOn(found, isShared) ? [goOn] : []),
+  ]
+}
+
+/** Of a shared home a whole term is copied to go on, and one without its mark file is none. */
+export function mayGoOn({ mayGoOn, damage }: Diagnosis, isShared: boolean): boolean {
+  return mayGoOn && !(isShared && damage.some(({ code }) => code === 'fsck/MARK_FILE'))
 }
 
 function putBackAbout(verdict: Diagnosis['verdict']): string {

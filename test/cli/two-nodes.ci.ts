@@ -1,6 +1,6 @@
 /** Two nodes take turns at a shared home (docs/spec/ownership.md), as people run them. */
 import assert from 'node:assert/strict'
-import { cpSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, rmSync } from 'node:fs'
 import { after, before, suite, test } from 'node:test'
 import { missingEtcd } from '../keeper/etcd-cluster.ts'
 import { etcdIn, Nodes, type Server } from './nodes.ts'
@@ -117,12 +117,16 @@ suite('two nodes on etcd', { timeout: 120_000, skip: missing !== undefined && `N
     await put('one')
     copy('shared', 'older')
     await put('two')
-    assert.equal((await recover(0)).verdict, 'nothing is wrong')
+    const well = await recover(0)
+    assert.equal(well.verdict, 'nothing is wrong')
+    assert.ok(existsSync(well.anchor), 'where it is now')
     copy('shared', 'newest')
     copy('older', 'shared')
     const found = await recover(3)
     assert.equal(found.verdict, 'the home went back')
     assert.equal(found.home, scene.path('shared'))
+    const ways = found.ways.map(({ way }: { way: string }) => way)
+    assert.deepEqual(ways, ['put back', 'restore', 'refuse', 'go on'])
     const done = await recover(0, '--go-on', '--yes')
     assert.ok(done.amendment.abandoned.number > done.amendment.adopted.number)
     const run = (...words: string[]) => scene.run([...words, '--home', 'shared'])
