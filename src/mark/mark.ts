@@ -79,7 +79,8 @@ export function judgeOpen(journal: {
   // First: a mark of another history says nothing of how far this one has come.
   if (rootAtMark !== undefined && !equal(rootAtMark, mark.head)) return 'the store forked'
   if (mark.number < confirmed) return 'the keeper went back'
-  return size < mark.number || rootAtMark === undefined ? 'the store went back' : 'go on'
+  if (size < mark.number || rootAtMark === undefined) return 'the store went back'
+  return 'go on'
 }
 
 export function describeMark(mark: Mark): string {
