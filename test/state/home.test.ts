@@ -44,7 +44,10 @@ test('without a directory for the anchor no home is made: that is the caller’s
   fs.writeFileSync(join(root, 'file'), '')
   for (const name of ['missing', 'file']) {
     const wanted = { home: join(root, 'home'), anchorBase: join(root, name), config, first: [] }
-    await assert.rejects(createHome(world, wanted), coded('EINVAL', `no anchor can be made in ${root}/${name}`))
+    await assert.rejects(
+      createHome(world, wanted),
+      coded('EINVAL', `no anchor can be made in ${root}/${name}`),
+    )
   }
   assert.deepEqual(fs.readdirSync(root), ['file'])
 })
