@@ -11,6 +11,7 @@ import { HolderEndsError, NoHomeError, NoPeerError, OutputError, UsageError } fr
 import type { Exit } from './exits.ts'
 import { fromBackup, hintFor, noNetworkHint } from './hints.ts'
 import { ExposedError } from './home.ts'
+import { nextFor, TurnedBackError } from './turned-back.ts'
 
 /** What a command says when it does not end well: what happened, the code, what to do next, and how it ends. */
 export type Failure = {
@@ -39,8 +40,7 @@ const again = 'run the same command again; what was queued or accepted is kept'
 const rerun = 'run the same command again; nothing that was acknowledged is lost'
 const seeMessage = 'change what the message names; --help behind the command shows what it takes'
 const newest = 'put the newest home and anchor back, both'
-const turnedBackHint =
-  'one end was put back to an older state, home and anchor together: put its newest home and anchor back; if they are gone, pawl recover --go-on there, then pawl peer allow-lost NAME at the other end'
+const turnedBackHint = nextFor['one of the two was turned back']('the other end')
 const owner = 'run it as the user who owns it, or see whether it may be written'
 const oneProcess = 'one process uses a home at a time: wait for it to end, or stop it'
 const askThePeer = 'one end speaks another version, or something on the way changes what is sent'
@@ -76,7 +76,10 @@ export const rules: Readonly<Record<Code, Rule>> = {
     exit: 'refused',
     hint: `put back the newest whole copy of what is missing or damaged, which pawl state fsck names; without one, ${fromBackup}; nothing was changed`,
   },
-  'state/EROLLBACK': { exit: 'refused', hint: newest },
+  'state/EROLLBACK': {
+    exit: 'refused',
+    hint: `${newest}; nothing was changed or sent; pawl recover says what was found, and the other ways on`,
+  },
   'state/ELOCKED': { exit: 'locked', hint: oneProcess },
   'state/EKEEPER': {
     exit: 'unreachable',
@@ -177,6 +180,7 @@ function hintOf(error: unknown): string | undefined {
   if (error instanceof ExposedError) return error.remedy
   if (error instanceof HolderEndsError) return again
   if (error instanceof NoHomeError) return error.hint
+  if (error instanceof TurnedBackError) return error.hint
   if (error instanceof SessionError) return noNetworkHint(error)
   return error instanceof StateError ? hintFor(error) : undefined
 }

@@ -28,7 +28,7 @@ import {
   standsAt,
 } from './home.ts'
 import { count } from './output.ts'
-import { describeLostThen, peersFound } from './peers-found.ts'
+import { describeLostThen, describeRefused, peersFound } from './peers-found.ts'
 
 /** One line of what `pawl doctor` says. */
 export type Finding = {
@@ -193,7 +193,14 @@ async function readOnly(
 
 /** What was given up with peers is never passed over, and neither is a peer that waits. */
 async function* peerFindings(home: ReadableHome): AsyncGenerator<Finding> {
-  for (const { name, lost, waits } of await peersFound(home)) {
+  for (const peer of await peersFound(home)) {
+    const { name, lost, waits } = peer
+    const refused = describeRefused(peer)
+    if (refused !== undefined)
+      yield {
+        ...warning('refused', `${name}: ${refused}`),
+        hint: 'pawl recover, on this home, shows the ways on',
+      }
     for (const range of lost) yield warning(range.arrived ? 'unknown' : 'lost', describeLostThen(name, range))
     if (waits !== undefined)
       yield {

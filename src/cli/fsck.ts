@@ -1,6 +1,7 @@
 import { styleText } from 'node:util'
 import type { Clock } from '../host/clock.ts'
 import { mailboxRecords } from '../mailbox/own-records.ts'
+import { lookAtLetterMarks } from '../session/letter-look.ts'
 import { sessionRecords } from '../session/own-records.ts'
 import type { Finding, Kind } from '../state/fsck/findings.ts'
 import { fsck, type Report } from '../state/fsck.ts'
@@ -26,6 +27,7 @@ export const fsckCommand: Run = async given => {
     anchorBase,
     keeper: keeperElsewhere(),
     own: [...sessionRecords, ...mailboxRecords, ...witnessRecords],
+    marks: lookAtLetterMarks,
     exposure: exposureOf,
     progress: (bytes, of) => progress.show(bytes, of),
   }).finally(() => progress.wipe())

@@ -1,3 +1,4 @@
+import type { Rollback } from '../mark/mark.ts'
 import { quoted } from '../node/permissions.ts'
 import type { SessionError } from '../session/error.ts'
 import type { StateError } from '../state/error.ts'
@@ -43,8 +44,6 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
     /^(policy|parameters) version/,
     'write what it is to say into a file with a greater version, and adopt that',
   ],
-  ['EROLLBACK', /^the keeper/, older('anchor')],
-  ['EROLLBACK', /^/, older('home')],
   [
     'EINVAL',
     /^an anchor of this store stands/,
@@ -57,6 +56,7 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
   ],
   ['EINVAL', /is in the way/, 'see what it is; once it is moved aside, the same command again'],
   ['EINVAL', /^no home can be made/, 'name another place with --home'],
+  ['EINVAL', /^no anchor can be made/, 'name another place with --anchor'],
   ['EINVAL', /recovery (public )?key(?! is never)/, recoveryKeys],
   ['EINVAL', /^(paths begin with|path is over|not a path)/, recordPaths],
   ['EINVAL', /is pinned to another identity/, 'pawl peer list shows which; pawl peer remove NAME forgets it'],
@@ -84,8 +84,12 @@ const hints: readonly (readonly [code: StateError['code'], message: RegExp, hint
   ['EINVAL', /exists|holds the messages of|not an empty|no directory$|stands at/, otherName],
 ]
 
-function older(what: 'home' | 'anchor'): string {
-  return `put the newer ${what} back: this one is an older copy, or a fork; nothing was changed or sent; pawl recover shows the other ways on`
+const otherWays = 'nothing was changed or sent; pawl recover shows the other ways on'
+const rollbackHints: Readonly<Record<Rollback, string>> = {
+  'the store went back': `put the newer home back: this one is an older copy; ${otherWays}`,
+  'the keeper went back': `put the newer anchor back, or the newer state of its keeper: what is there is older than this home; ${otherWays}`,
+  'the store forked': `put the home back that went on with this mark: another copy of this one did, by an amendment or by being written to; ${otherWays}`,
+  'the anchor went back': `put the newest home and anchor back, both: these are older copies; ${otherWays}`,
 }
 
 /** Of a peer that was not reached: not it is to be looked after where this end has no network. */
@@ -96,7 +100,8 @@ export function noNetworkHint({ code, message }: SessionError): string | undefin
 }
 
 /** A hint that knows more than the code does. */
-export function hintFor({ code, message }: StateError): string | undefined {
+export function hintFor({ code, message, rollback }: StateError): string | undefined {
+  if (rollback !== undefined) return rollbackHints[rollback]
   const lock = /^the lock file (.*) is (gone|not the empty file it was)$/s.exec(message)?.[1]
   if (code === 'EINTEGRITY' && lock !== undefined)
     return `make sure that no process uses this home, then: install -m 600 /dev/null ${quoted(lock)}`

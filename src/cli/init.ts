@@ -8,9 +8,9 @@ import { realPath } from '../node/path.ts'
 import { firstIdentity } from '../session/own-identity.ts'
 import { identityText } from '../signature/identity.ts'
 import { type Config, profiles } from '../state/config.ts'
-import { createHome } from '../state/create.ts'
+import { createHome, type NewHome } from '../state/create.ts'
 import { homeFileName } from '../state/home-file.ts'
-import { beginShared, makeWhole, type Term } from '../state/terms.ts'
+import { beginShared, endUnmade, makeWhole } from '../state/terms.ts'
 import { type Given, type Run, UsageError } from './command.ts'
 import {
   describeDevices,
@@ -33,15 +33,15 @@ export const init: Run = async given => {
   if (given.has('--shared')) await refuseToShare(given, wanted, place)
   else await refuseToMake(place, await newAnchorBase(given))
   const config = { ...wanted, ...(await pinnedKeeper(wanted)) }
-  const shared = given.has('--shared') ? await beginSharedAt(place) : undefined
-  const { home, anchorBase } = shared ?? { home: place, anchorBase: await newAnchorBase(given) }
-  await makeDirectories(dirname(home))
-  await makeDirectories(anchorBase)
+  const isShared = given.has('--shared')
   const { identity, records } = firstIdentity()
-  const { anchor } = await createHome(realWorld(), { home, anchorBase, config, first: records })
-  if (shared !== undefined) await makeWhole(realDisk, shared)
+  const make = (at: Pick<NewHome, 'home' | 'anchorBase'>) =>
+    createHome(realWorld(), { ...at, config, first: records })
+  const { anchor } = isShared
+    ? await makeShared(place, make)
+    : await makeApart({ home: place, anchorBase: await newAnchorBase(given) }, make)
 
-  const sameDevice = await onOneDevice(home, anchor)
+  const sameDevice = await onOneDevice(place, anchor)
   const text = identityText(identity.id)
   if (given.json)
     await answerJson({
@@ -55,7 +55,7 @@ export const init: Run = async given => {
   else {
     await answer(`home      ${place}\nanchor    ${anchor}\nidentity  ${text}`)
     say(`keeper ${describeKeeper(config)}`)
-    if (shared !== undefined) return shareTold()
+    if (isShared) return shareTold()
     say(describeDevices(sameDevice, config.keeper))
     say(
       'never copy the anchor; without it the home does not open: pawl state backup writes what brings it back',
@@ -88,9 +88,27 @@ async function refuseToShare(given: Given, { keeper }: Config, place: string): P
   await refuseInside(place)
 }
 
-async function beginSharedAt(place: string): Promise<Term> {
-  await makeDirectories(place)
-  return beginShared(realDisk, place)
+type Make = (at: Pick<NewHome, 'home' | 'anchorBase'>) => ReturnType<typeof createHome>
+
+async function makeApart(at: Pick<NewHome, 'home' | 'anchorBase'>, make: Make): ReturnType<Make> {
+  await makeDirectories(dirname(at.home))
+  await makeDirectories(at.anchorBase)
+  return make(at)
+}
+
+/** In the directory of term 0. A keeper that does not answer, say, leaves nothing: whatever is tried next finds the place free. */
+async function makeShared(place: string, make: Make): ReturnType<Make> {
+  const made = await makeDirectories(place)
+  const first = await beginShared(realDisk, place)
+  try {
+    const anchor = await make(first)
+    await makeWhole(realDisk, first)
+    return anchor
+  } catch (error) {
+    await endUnmade(realDisk, place).catch(() => {}) // what went wrong first counts
+    for (const directory of made.reverse()) await realDisk.removeDirectory(directory).catch(() => {})
+    throw error
+  }
 }
 
 function configOf(given: Given): Config {

@@ -8,12 +8,13 @@ export const keeperCommands: readonly Command[] = [
     words: '',
     summary: 'what was found of a home that is refused, and the lawful ways on',
     about: [
-      'Without options it changes nothing: it says whether the home went back, its keeper did, the two forked, or something is damaged; what is lost by it; and the ways on as commands, the one that loses least first.',
-      'With --go-on the home goes on from what it has. The mark that is given up and the one that is adopted are named in a signed amendment, the keeper is moved to the new one, and no other copy of this home opens again. Cut short, it is run again. Damage is no place to go on from.',
+      'Without options it changes nothing: it says whether the home went back, its keeper did, the two are of two histories, or something is damaged; what is lost by it; and the ways on as commands, the one that loses least first. Where nothing is wrong it says so.',
+      'With --go-on the home goes on from what it has. The mark that is given up and the one that is adopted are named in a signed amendment, the keeper is moved to the new one, and no other copy of this home opens again. Cut short, it is run again. Damage is no place to go on from, and neither is a home in which nothing is wrong, unless a peer has refused it: home and anchor were put back together then, and only peers can tell.',
+      'A shared home is taken over to be looked at, as by any command that opens it, and goes on as that of its new owner; while an owner is there it is told as that one left it at its mark.',
     ],
     options: [
       { flag: '--go-on', about: 'go on from what this home has, on the record' },
-      { flag: '--yes', about: 'what is given up is known; without it a terminal asks' },
+      { flag: '--yes', about: 'with --go-on: what is given up is known; without it a terminal asks' },
       home,
       anchor,
       json,
@@ -26,8 +27,8 @@ export const keeperCommands: readonly Command[] = [
     fields: [
       'home, anchor, verdict, code (null if nothing is wrong), keeper',
       'groups: how many the home has; mark, kept: number and head in the mark file and at the keeper outside, or null',
-      'lost: first and last group that it does not have, or null; damage: code, means, next; inUse',
-      'amendment: what peers are told of the newest, or null; peers: name, sent, acknowledged, received, lost and unknown (way, first, last), waits (the amendment that waits for pawl peer allow-lost, or null)',
+      'lost: first and last group that it does not have, or null; damage: code, means, detail (or null), next; inUse',
+      'amendment: what peers are told of the newest, or null; peers: name, sent, acknowledged, received, lost and unknown (way, first, last), waits (the amendment that waits for pawl peer allow-lost, or null), refused (reason, at: since they refused each other last; or null)',
       'ways: way, command, about, loses',
       'with --go-on: home, amendment (number, reason, abandoned, adopted), mark, scopesLost',
     ],

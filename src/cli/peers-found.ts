@@ -3,6 +3,7 @@ import { claimOf, fingerprint, isOpen, ownAmendment } from '../mailbox/amended.t
 import { decodePosition as decodeReceived } from '../mailbox/inbox.ts'
 import { type LostThen, listLost } from '../mailbox/lost.ts'
 import { decodePosition as decodeSent } from '../mailbox/outbox.ts'
+import { type Refusal, refusalBy } from '../mailbox/refusal.ts'
 import { listPeers } from '../session/peers.ts'
 import { describeLost } from './lost-words.ts'
 
@@ -16,6 +17,8 @@ export type PeerFound = {
   readonly lost: readonly LostThen[]
   /** The amendment by which it went on, while it waits for a word of this end's user. */
   readonly waits: string | undefined
+  /** The two did not agree when they met last. */
+  readonly refused: Refusal | undefined
 }
 
 type Records = Parameters<typeof listLost>[0] & Parameters<typeof listPeers>[0]
@@ -38,6 +41,7 @@ export async function peersFound(records: Records): Promise<PeerFound[]> {
         received: (into === undefined ? 1 : decodeReceived(into).next) - 1,
         lost: await listLost(records, id),
         waits: claim !== undefined && isOpen(claim) ? fingerprint(claim.claimed) : undefined,
+        refused: await refusalBy(records, id),
       }
     }),
   )
@@ -47,6 +51,17 @@ export async function peersFound(records: Records): Promise<PeerFound[]> {
 export async function amendmentShown(records: Records): Promise<string | undefined> {
   const own = await ownAmendment(records)
   return own && fingerprint(own)
+}
+
+/** Of a home that opens: a peer has seen more of it than it has, or may have, and only an amendment goes on from there. */
+export function contradicts({ refused }: PeerFound): boolean {
+  return refused?.reason === 'I was turned back' || refused?.reason === 'one of the two was turned back'
+}
+
+export function describeRefused({ name, refused }: PeerFound): string | undefined {
+  if (refused === undefined) return undefined
+  const reason = refused.reason.replace('I was', 'this home was').replace('the peer', name)
+  return `it and this home refused each other, ${new Date(refused.at).toISOString()}: ${reason}`
 }
 
 export function describeLostThen(name: string, lost: LostThen): string {

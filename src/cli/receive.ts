@@ -201,7 +201,8 @@ class Reception {
     } catch (error) {
       const message = error instanceof Error ? error.message : 'failed'
       log.event('receive/connection-failed', { remote: wire.remote, message })
-      const rollback = turnedBack(error, this.#from.party.peer.name)
+      const { party, mailbox, role } = this.#from
+      const rollback = turnedBack(error, { peer: party.peer.name, isAmended: mailbox.isAmended(role) })
       if (rollback !== undefined) this.#end(rollback)
     } finally {
       this.#strangers.delete(wire)

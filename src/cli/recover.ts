@@ -1,41 +1,90 @@
+import { basename, join } from 'node:path'
 import { hex } from '../bytes/bytes.ts'
 import { describeMark, type Mark } from '../mark/mark.ts'
 import { refuseHooksIn } from '../node/hooks.ts'
-import { quoted } from '../node/permissions.ts'
 import { sessionPrefix } from '../session/memory.ts'
 import { type Diagnosis, diagnose, type Verdict } from '../state/diagnosis.ts'
-import { type Recovered, recoverHome } from '../state/recovery.ts'
+import { type OpenOptions, openHome } from '../state/home.ts'
+import { refusedPrefix } from '../state/path.ts'
+import { type Recovered, recoverStore } from '../state/recovery.ts'
+import type { Store } from '../state/store.ts'
 import { whoAmI } from './backup.ts'
-import type { Given, Run } from './command.ts'
+import { type Given, type Run, UsageError } from './command.ts'
 import { confirmed, notConfirmed } from './confirm.ts'
 import type { Exit } from './exits.ts'
 import { explain } from './failure.ts'
-import { checkedHome, keeperElsewhere, realWorld } from './home.ts'
+import { type HomePlace, homePlace, keeperElsewhere, readableHome, realWorld } from './home.ts'
 import { lostLists } from './lost-words.ts'
 import { answer, answerJson, count, printable, say } from './output.ts'
-import { amendmentShown, describeLostThen, type PeerFound, peersFound } from './peers-found.ts'
+import {
+  amendmentShown,
+  contradicts,
+  describeLostThen,
+  describeRefused,
+  type PeerFound,
+  peersFound,
+} from './peers-found.ts'
+import { own } from './shared.ts'
+import { lossOf, lostGroups, mayGoOn, type Named, waysOf } from './ways.ts'
 
 /** Says what was found and the lawful ways on, of which `--go-on` is the one that this command does itself (S9). */
 export const recover: Run = async given => {
-  const { home, base: anchorBase } = await checkedHome(given)
-  const found = await diagnose(realWorld(), home, { anchorBase, keeper: keeperElsewhere() })
+  if (given.has('--yes') && !given.has('--go-on'))
+    throw new UsageError(
+      '--yes says yes to a way on, and none is named',
+      'pawl recover --go-on --yes goes on from what this home has; the others lose less, and pawl recover alone shows them: put the newest home or anchor back, or restore a backup',
+    )
+  const place = await readableHome(given)
+  const { base: anchorBase } = place
+  const keeper = keeperElsewhere()
+  const open = (more: OpenOptions) => opened(given, place, { keeper, ...more })
+  const opening = { anchorBase, keeper, open: () => open({}) }
+  const found = await diagnose(realWorld(), place.home, opening)
+  const isShared = place.shared !== undefined
+  const home = place.shared ?? place.home
   try {
     if (found.config !== undefined) refuseHooksIn(found.config.profile, process.env)
-    if (!given.has('--go-on')) return await explained(given, home, found)
+    if (!given.has('--go-on')) {
+      const anchor = isShared ? await anchorNow(given, found.anchor) : found.anchor
+      return await explained(given, { home, isShared }, { ...found, anchor })
+    }
+    if (found.failure === undefined) await refuseToGoOn(found)
   } finally {
     await found.close()
   }
-  if (!found.mayGoOn && found.failure !== undefined) throw found.failure
+  if (!mayGoOn(found, isShared) && found.failure !== undefined) throw found.failure
   if (!(await confirmed(given, givenUp(found)))) throw notConfirmed()
-  const done = await recoverHome(realWorld(), home, {
-    anchorBase,
-    keeper: keeperElsewhere(),
+  const done = await recoverStore(await open({ recover: true }), {
     by: whoAmI(),
-    forget: [sessionPrefix],
+    forget: [sessionPrefix, refusedPrefix],
     admit: ({ profile }) => refuseHooksIn(profile, process.env),
   })
   await told(given, home, done)
   return 'done'
+}
+
+/** Who looks at a shared home has taken it over, and it lies in another directory since. */
+async function anchorNow(given: Given, before: string): Promise<string> {
+  const { base } = await homePlace(given)
+  return base === undefined ? before : join(base, basename(before))
+}
+
+/** A shared home is opened by its owner alone, whoever that was until now. */
+async function opened(given: Given, { home, base, shared }: HomePlace, more: OpenOptions): Promise<Store> {
+  if (shared === undefined) return openHome(realWorld(), home, base, more)
+  return (await own(given, realWorld(), shared, more)).store
+}
+
+/**
+ * A home that opens goes on by an amendment only on the word of a peer that contradicts it: home and anchor were put back
+ * together then, and nothing here can tell. Without one it would give up the newest copy for nothing. @throws UsageError
+ */
+async function refuseToGoOn({ records }: Diagnosis): Promise<void> {
+  if ((await peersFound(records)).some(contradicts)) return
+  throw new UsageError(
+    'there is nothing to recover: this home is the newest that its keeper knows of, and no peer has refused it',
+    'use it as it is; if home and anchor were put back together, let it meet a peer first: pawl recover shows then what that one said',
+  )
 }
 
 async function told(given: Given, home: string, done: Recovered): Promise<void> {
@@ -61,25 +110,19 @@ const meanings: Readonly<Record<Verdict, string>> = {
   'nothing is wrong': 'the home is the newest that its keeper knows of',
   'the home went back': 'this home is an older copy: more was acknowledged than it has',
   'the keeper went back': 'the mark is an older copy: the home has more than it says',
-  'the home forked': 'this home and its mark went on apart: two copies of it were written to',
+  'the home forked':
+    'this home and its mark are of two histories: another copy of it went on, by an amendment (pawl recover --go-on) or by being written to',
   damage: 'something of the home or its anchor is missing or damaged',
   'the keeper is away': 'its keeper does not answer, so nothing says whether this home is the newest',
 }
 
-type Way = {
-  /** What it is called; the last one is also its option. */
-  readonly way: 'allow' | 'put back' | 'restore' | 'refuse' | 'go on' | 'wait' | 'keeper lost'
-  readonly command: string | undefined
-  readonly about: string
-  readonly loses: string
-}
-
-async function explained(given: Given, home: string, found: Diagnosis): Promise<Exit> {
-  const { verdict, failure, anchor, size, mark, kept, config, damage, isOnlyRead } = found
+async function explained(given: Given, named: Named, found: Diagnosis): Promise<Exit> {
+  const { home } = named
+  const { verdict, failure, anchor, size, mark, kept, config, damage, use } = found
   const failed = failure && explain(failure)
   const exit = failed?.exit ?? 'done'
   const seen = await peersSeen(found)
-  const ways = waysOf(home, found, seen.peers)
+  const ways = waysOf(named, found, seen.peers)
   if (given.json) {
     await answerJson({
       home,
@@ -91,13 +134,15 @@ async function explained(given: Given, home: string, found: Diagnosis): Promise<
       mark: mark === undefined || config?.keeper === 'none' ? null : jsonOf(mark),
       kept: kept === undefined ? null : jsonOf(kept),
       lost: lostGroups(found) ?? null,
-      damage: damage.map(({ code, means, next }) => ({ code, means, next })),
-      inUse: isOnlyRead,
+      damage: damage.map(({ code, means, detail, next }) => ({ code, means, detail: detail ?? null, next })),
+      inUse: use === 'another',
       amendment: seen.amendment ?? null,
-      peers: seen.peers.map(({ waits, lost, ...peer }) => ({
+      peers: seen.peers.map(({ waits, lost, refused, ...peer }) => ({
         ...peer,
         ...lostLists(lost),
         waits: waits ?? null,
+        refused:
+          refused === undefined ? null : { reason: refused.reason, at: new Date(refused.at).toISOString() },
       })),
       ways,
     })
@@ -115,23 +160,33 @@ async function explained(given: Given, home: string, found: Diagnosis): Promise<
     fact('lost', `groups ${count(lost.first)} to ${count(lost.last)} are not in this home`)
   if (verdict === 'the home forked')
     fact('lost', 'from where they parted, what the other copy acknowledged is not in this home')
-  for (const { code, means, next } of damage) fact('damage', `${means} [${code}]\n${' '.repeat(12)}${next}`)
+  for (const { code, means, detail, next } of damage)
+    fact(
+      'damage',
+      [`${means} [${code}]`, ...(detail === undefined ? [] : [printable(detail)]), next].join(below),
+    )
   if (seen.amendment !== undefined) fact('amended', `${seen.amendment} is what peers are told of it`)
   for (const peer of seen.peers) fact('peer', describePeer(peer))
   if (failure !== undefined) fact('said', printable(failure.message))
-  if (isOnlyRead) fact('in use', 'another process has it open, or it can only be read')
-  lines.push(
-    '',
-    verdict === 'nothing is wrong'
-      ? 'What can be done where an end refuses the other:'
-      : 'The ways on, what loses least first:',
-  )
+  if (use === 'another') fact('in use', 'another process has it open, so it is told as it stood at its mark')
+  if (use === 'unknown')
+    fact('read only', 'nothing may be written here, so it is told as it stood at its mark')
+  if (ways.length === 0) lines.push('', 'There is nothing to recover.')
+  else lines.push('', waysTitle(verdict))
   for (const [index, { command, about, loses }] of ways.entries()) {
     lines.push('', `  ${index + 1}. ${about}`, `     loses: ${loses}`)
     if (command !== undefined) lines.push(`     ${command}`)
   }
   await answer(lines.join('\n'))
   return exit
+}
+
+const below = `\n${' '.repeat(12)}`
+
+function waysTitle(verdict: Verdict): string {
+  return verdict === 'nothing is wrong'
+    ? 'What can be done where an end refuses the other:'
+    : 'The ways on, what loses least first:'
 }
 
 type Seen = { readonly amendment?: string | undefined; readonly peers: readonly PeerFound[] }
@@ -146,102 +201,16 @@ async function peersSeen({ records, failure }: Diagnosis): Promise<Seen> {
   }
 }
 
-function describePeer({ name, sent, acknowledged, received, lost, waits }: PeerFound): string {
+function describePeer(peer: PeerFound): string {
+  const { name, sent, acknowledged, received, lost, waits } = peer
   const lines = [
     `${name}: ${count(sent)} sent, ${count(acknowledged)} acknowledged, ${count(received)} received`,
   ]
   for (const range of lost) lines.push(`${range.arrived ? '' : 'lost: '}${describeLostThen(name, range)}`)
   if (waits !== undefined) lines.push(`it went on by amendment ${waits}, and is refused until you allow it`)
-  return lines.join(`\n${' '.repeat(12)}`)
-}
-
-function waysOf(home: string, found: Diagnosis, peers: readonly PeerFound[]): Way[] {
-  const { verdict, kept, size, mayGoOn, config, anchor } = found
-  const place = quoted(home)
-  const putBack: Way = {
-    way: 'put back',
-    command:
-      verdict === 'the keeper went back'
-        ? config?.keeper === 'file' || kept === undefined
-          ? `cp -a NEWEST-ANCHOR/. ${quoted(anchor)}/`
-          : undefined
-        : `mv ${place} ${place}.older && cp -a NEWEST ${place}`,
-    about:
-      verdict === 'the keeper went back'
-        ? 'put the newest state of its keeper back, if there is one'
-        : 'put the newest home back, if there is one, where it was',
-    loses: 'nothing',
-  }
-  const restore: Way = {
-    way: 'restore',
-    command: `mv ${place} ${place}.older && pawl state restore BACKUP --key RECOVERY-KEY --home ${place}`,
-    about: 'restore a backup, if it is newer than this home or this home is damaged',
-    loses: 'what came after the backup, its sessions, and messages that waited to be sent',
-  }
-  const refuse: Way = {
-    way: 'refuse',
-    command: undefined,
-    about:
-      'leave it as it is: every command refuses it, and nothing is sent (this is what happens without you)',
-    loses: 'the use of this home',
-  }
-  const goOn: Way = {
-    way: 'go on',
-    command: `pawl recover --go-on --home ${place}`,
-    about: 'go on from what this home has, on the record; the copies that are given up never open again',
-    loses: lossOf(found),
-  }
-  const wait: Way = {
-    way: 'wait',
-    command: `pawl doctor --home ${place}`,
-    about: 'see that its keeper runs and is reached, and try again',
-    loses: 'nothing',
-  }
-  const keeperLost: Way = {
-    way: 'keeper lost',
-    command: `pawl keeper lost --yes NEW-KEEPER --home ${place}`,
-    about: 'if the keeper is gone for good and these are the newest home and anchor, go on with another one',
-    loses: 'what it would have said of an older copy',
-  }
-  if (verdict === 'the keeper is away') return [wait, keeperLost]
-  if (verdict === 'nothing is wrong') return [...peers.flatMap(peer => allowing(peer, place)), putBack, goOn]
-  const change: Way = {
-    way: 'keeper lost',
-    command: `pawl keeper change THE-SAME-KEEPER-AGAIN --home ${place}`,
-    about: 'if a change of its keeper was cut short just now, carry that on',
-    loses: 'nothing',
-  }
-  const mayBeCutShort = verdict === 'the home went back' && kept?.number === size + 1
-  return [...(mayBeCutShort ? [change] : []), putBack, restore, refuse, ...(mayGoOn ? [goOn] : [])]
-}
-
-function allowing({ name, waits }: PeerFound, place: string): Way[] {
-  if (waits === undefined) return []
-  const about = `let ${name} go on, which was put back and went on by amendment ${waits}; it says what that loses, and asks`
-  return [
-    {
-      way: 'allow',
-      command: `pawl peer allow-lost ${name} --home ${place}`,
-      about,
-      loses: 'messages that it names',
-    },
-  ]
-}
-
-/** Groups that were acknowledged and are not here. */
-function lostGroups({ verdict, size, mark, kept }: Diagnosis): { first: number; last: number } | undefined {
-  const last = Math.max(mark?.number ?? 0, kept?.number ?? 0)
-  return verdict === 'the home went back' && last > size ? { first: size + 1, last } : undefined
-}
-
-function lossOf(found: Diagnosis): string {
-  const lost = lostGroups(found)
-  if (lost !== undefined)
-    return `groups ${count(lost.first)} to ${count(lost.last)}: all that was acknowledged in them`
-  if (found.verdict === 'the home forked') return 'what the other copy acknowledged since the two parted'
-  if (found.verdict === 'the keeper went back')
-    return 'nothing that this home has; whether there was more, nobody says'
-  return 'what was acknowledged since this state, if it was put back together with its anchor'
+  const refused = describeRefused(peer)
+  if (refused !== undefined) lines.push(refused)
+  return lines.join(below)
 }
 
 function givenUp(found: Diagnosis): string {

@@ -266,7 +266,8 @@ export class Sending {
         trusted: true,
       })
     }
-    return turnedBack(error, peer.name) ?? error
+    const { mailbox, role } = this.#peer
+    return turnedBack(error, { peer: peer.name, isAmended: mailbox.isAmended(role) }) ?? error
   }
 }
 

@@ -139,7 +139,7 @@ export const upkeepCommands: readonly Command[] = [
     words: '',
     summary: 'look over all that a home and its anchor have, and mend it',
     about: [
-      'Every file, header, group, link, block, envelope and key slot, and the mark against the journal, without stopping at the first finding. Each finding has a code, what it is about, what it means, and what to do next; docs/guides/fsck.md lists them all.',
+      'Every file, header, group, link, block, envelope and key slot, the mark against the journal, and letter sessions against their marks, without stopping at the first finding. Each finding has a code, what it is about, what it means, and what to do next; docs/guides/fsck.md lists them all.',
       'Without --repair it writes nothing and holds no lock. While another process uses the home, what lies beyond its mark is not judged.',
       'What a crash leaves (a torn end, groups that are not marked yet, leftovers) is mended by the next opening: it is said, and exits 0. --repair opens the home to mend it now, looks again, and exits 1.',
       'Its exits are its own, for every mistake too.',

@@ -1,7 +1,7 @@
 import { BytesError, hex, text, utf8 } from '../bytes/bytes.ts'
 import { type Json, parseJson } from '../bytes/json.ts'
 import { WireError } from '../host/wire.ts'
-import { MarkError } from '../mark/mark.ts'
+import { rollbackError } from '../mark/mark.ts'
 import { HttpClient } from '../node/https.ts'
 import { credentialsIn } from './credentials.ts'
 import { type EtcdPlace, parseEtcdPlace } from './etcd-place.ts'
@@ -110,10 +110,7 @@ class EtcdRegister implements Register {
   /** The revision of a cluster only goes up: one that went down was put back from a copy. */
   #refuseOlder(known: bigint, revision: bigint): void {
     if (revision < known)
-      throw new MarkError(
-        'EROLLBACK',
-        `the keeper went back: etcd is at revision ${revision}, and was at ${known}`,
-      )
+      throw rollbackError('the keeper went back', `etcd is at revision ${revision}, and was at ${known}`)
     if (revision > this.#revision) this.#revision = revision
   }
 }

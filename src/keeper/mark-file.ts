@@ -125,6 +125,7 @@ export class FileKeeper implements Keeper {
       throw new MarkError(
         'EROLLBACK',
         `the mark file holds ${describeMark(this.#held)}, not ${describeMark(expected)}`,
+        { rollback: 'the store forked' },
       )
     if (verdict === 'advance') await this.#write(next)
   }

@@ -1,5 +1,5 @@
 import { WireError } from '../host/wire.ts'
-import { MarkError } from '../mark/mark.ts'
+import { MarkError, rollbackError } from '../mark/mark.ts'
 import { Postgres, type PostgresAddress, type Rows, SqlError } from '../node/postgres.ts'
 import { credentialsIn } from './credentials.ts'
 import type { OutsideParts } from './outside.ts'
@@ -149,9 +149,9 @@ class PostgresRegister implements Register {
     if (typeof system !== 'string' || typeof timeline !== 'number')
       throw new MarkError('EKEEPER', 'the server does not say which one it is')
     if (timeline < this.#timeline)
-      throw new MarkError(
-        'EROLLBACK',
-        `the keeper went back: PostgreSQL is on timeline ${timeline}, and was on ${this.#timeline}`,
+      throw rollbackError(
+        'the keeper went back',
+        `PostgreSQL is on timeline ${timeline}, and was on ${this.#timeline}`,
       )
     this.#timeline = timeline
     return system

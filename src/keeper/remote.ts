@@ -1,5 +1,13 @@
 import type { Clock } from '../host/clock.ts'
-import { describeMark, judgeAdvance, type KeeperKind, type Mark, MarkError, sameMark } from '../mark/mark.ts'
+import {
+  describeMark,
+  judgeAdvance,
+  type KeeperKind,
+  type Mark,
+  MarkError,
+  rollbackError,
+  sameMark,
+} from '../mark/mark.ts'
 import type { OutsideKeeper } from './outside.ts'
 import {
   type Claim,
@@ -80,6 +88,8 @@ export class RemoteKeeper implements OutsideKeeper {
       const value = await signMark({ mark, instance, claim }, signer)
       if (held !== undefined) {
         const found = await this.#open(held)
+        // Only its owner gives up what a shared home had; who owns none may still begin anew from a backup.
+        if (claim !== undefined && !sameClaim(found.claim, claim)) throw taken(found.claim)
         if (sameMark(found.mark, mark) && found.instance === instance && sameClaim(found.claim, claim)) {
           this.#seen = { held, instance, mark }
           this.#confirmed = mark
@@ -126,7 +136,8 @@ export class RemoteKeeper implements OutsideKeeper {
       if (verdict === 'already') return
       if (verdict === 'refuse') {
         const [held, wanted] = [describeMark(seen.mark), describeMark(expected)]
-        throw new MarkError('EROLLBACK', `${this.#name} holds ${held}, not ${wanted}`)
+        const message = `${this.#name} holds ${held}, not ${wanted}`
+        throw new MarkError('EROLLBACK', message, { rollback: 'the store forked' }) // by another writer
       }
       const { held, instance } = seen
       const value = await signMark({ mark: next, instance, claim }, signer)
@@ -171,9 +182,9 @@ export class RemoteKeeper implements OutsideKeeper {
       throw new MarkError('EINTEGRITY', `${this.#name} has no mark of this store, and had one`)
     const found = await this.#open(held)
     if (found.instance !== instance)
-      throw new MarkError(
-        'EROLLBACK',
-        `the keeper went back: ${this.#name} is ${instance}, and the mark was written to ${found.instance}`,
+      throw rollbackError(
+        'the keeper went back',
+        `${this.#name} is ${instance}, and the mark was written to ${found.instance}`,
       )
     return { held, instance, mark: found.mark, claim: found.claim }
   }
@@ -190,9 +201,9 @@ export class RemoteKeeper implements OutsideKeeper {
       const { mark } = seen
       const isBehind = mark.number < known.number || (mark.number === known.number && !sameMark(mark, known))
       if (isBehind)
-        throw new MarkError(
-          'EROLLBACK',
-          `the keeper went back: ${this.#name} holds ${describeMark(mark)}, and had ${describeMark(known)}`,
+        throw rollbackError(
+          'the keeper went back',
+          `${this.#name} holds ${describeMark(mark)}, and had ${describeMark(known)}`,
         )
     }
     this.#seen = seen

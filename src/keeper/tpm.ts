@@ -1,6 +1,14 @@
 import { expandLabel, hkdfSha256 } from '../crypto/kdf.ts'
 import type { Secret } from '../crypto/secret.ts'
-import { describeMark, judgeAdvance, type Mark, MarkError, sameMark } from '../mark/mark.ts'
+import {
+  describeMark,
+  judgeAdvance,
+  type Mark,
+  MarkError,
+  type Rollback,
+  rollbackError,
+  sameMark,
+} from '../mark/mark.ts'
 import { connectTpm, openTpmDevice, type TpmLink } from '../node/tpm-link.ts'
 import { join } from './anchor.ts'
 import type { OutsideKeeper, OutsideParts } from './outside.ts'
@@ -123,6 +131,7 @@ export class TpmKeeper implements OutsideKeeper {
         throw new MarkError(
           'EROLLBACK',
           `${this.#name} pins ${describeMark(held.mark)}, not ${describeMark(expected)}`,
+          { rollback: 'the store forked' },
         )
       const mayPinTight = this.#left(kept) >= allowance.tightAt
       const { monotonic } = this.#parts.clock
@@ -262,13 +271,13 @@ export class TpmKeeper implements OutsideKeeper {
   #refuseUnlessJumped(held: Pinned, shown: Shown): void {
     const verdict = judgePin(held, shown)
     if (verdict === 'jumped') return
-    const who = shown.counter < held.pin ? 'keeper' : 'anchor'
-    throw this.#wentBack(`the ${who} went back`, held, shown)
+    const who = shown.counter < held.pin ? 'the keeper went back' : 'the anchor went back'
+    throw this.#wentBack(who, held, shown)
   }
 
-  #wentBack(verdict: string, { pin, mark }: Pinned, { counter }: Shown): MarkError {
+  #wentBack(verdict: Rollback, { pin, mark }: Pinned, { counter }: Shown): MarkError {
     const found = `${this.#name} counts ${counter}, and ${describeMark(mark)} is pinned at ${pin}`
-    return new MarkError('EROLLBACK', `${verdict}: ${found}`)
+    return rollbackError(verdict, found)
   }
 
   /** A loose pin is made tight as soon as it may be. */

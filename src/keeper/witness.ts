@@ -1,7 +1,7 @@
 import { BytesError, equal } from '../bytes/bytes.ts'
 import { ed25519 } from '../crypto/signature.ts'
 import { WireError } from '../host/wire.ts'
-import { describeMark, type Mark, MarkError, sameMark } from '../mark/mark.ts'
+import { describeMark, type Mark, MarkError, rollbackError, sameMark } from '../mark/mark.ts'
 import { HttpClient, publicAuthorities, readCredentials } from '../node/https.ts'
 import type { OutsideKeeper, OutsideParts } from './outside.ts'
 import { PlaceError } from './place-error.ts'
@@ -174,9 +174,9 @@ export class WitnessKeeper implements OutsideKeeper {
   }
 
   #wentBack(held: Mark, expected: Mark): MarkError {
-    const who = held.number < expected.number ? 'keeper' : 'store'
+    const who = held.number < expected.number ? 'the keeper went back' : 'the store went back'
     const found = `${this.#link.name} holds ${describeMark(held)}, not ${describeMark(expected)}`
-    return new MarkError('EROLLBACK', `the ${who} went back: ${found}`)
+    return rollbackError(who, found)
   }
 
   #holdsNone({ verdict }: Answer): MarkError {

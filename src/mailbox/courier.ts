@@ -12,6 +12,7 @@ import { runLink } from './link.ts'
 import { Mailbox } from './mailbox.ts'
 import { Patience } from './patience.ts'
 import type { Carries } from './position.ts'
+import { refusalOf } from './refusal.ts'
 import type { Lost } from './settlement.ts'
 import { Strangers } from './strangers.ts'
 
@@ -67,11 +68,13 @@ export async function takeRole(
     allowsNone: theirs => mailbox.allowsNone(role, theirs),
     refused: theirs => mailbox.refused(role, theirs),
     async committing(theirs) {
+      if (role === 'client') await mailbox.agree()
       if (role === 'client' || mailbox.isPeers(role, theirs)) return settle(theirs)
       said = theirs // a client that refuses what it is told has not agreed to anything
       return []
     },
     async heard() {
+      await mailbox.agree()
       const told = said === undefined ? [] : await settle(said)
       said = undefined
       return told
@@ -103,6 +106,9 @@ export async function deliver(endpoint: Endpoint, to: Correspondent, options: Co
   const patience = new Patience(endpoint.clock, outbox, options.giveUpMs)
   try {
     await deliverAll(endpoint, to, options, patience)
+  } catch (error) {
+    await keepRefusal(to, error)
+    throw error
   } finally {
     patience.dispose()
   }
@@ -197,10 +203,12 @@ export async function serve(
     )
   })
   let epochs = correspondents.map(({ party }) => party.memory.epoch)
+  let asks: Correspondent | undefined
   try {
     const accepting = Connection.accept(endpoint, wire, ({ id }) => {
       const correspondent = find(id)
       if (correspondent === undefined) unknown(id)
+      asks = correspondent
       return correspondent?.party
     })
     const connection = await Promise.race([accepting, crowdedOut])
@@ -220,10 +228,17 @@ export async function serve(
       throw new SessionError('channel/CLOSED', `overtaken by a newer session: ${error.message}`, {
         trusted: true,
       })
+    if (asks !== undefined) await keepRefusal(asks, error)
     throw error
   } finally {
     strangers.delete(wire)
   }
+}
+
+/** A refusal is kept for whoever asks why, and told to the audit trail; a store that takes no more changes nothing of it. */
+async function keepRefusal({ mailbox, party }: Correspondent, error: unknown): Promise<void> {
+  const reason = refusalOf(error)
+  if (reason !== undefined) await mailbox.refuse(reason, party.peer.name).catch(() => undefined)
 }
 
 function tellLost({ log }: Endpoint, { party }: Correspondent): (lost: Lost) => void {

@@ -1,3 +1,4 @@
+import { isZero } from '../bytes/bytes.ts'
 import type { Positions } from '../channel/block.ts'
 import type { Role } from '../channel/state.ts'
 import { sessionPath } from '../session/memory.ts'
@@ -8,12 +9,10 @@ import { Inbox } from './inbox.ts'
 import { Losses } from './lost.ts'
 import { Outbox } from './outbox.ts'
 import { type Carries, judgePositions, type PositionVerdict } from './position.ts'
+import { forgetRefusal, keepRefusal, type RefusalReason } from './refusal.ts'
 import { type Lost, settle } from './settlement.ts'
 
-export type MailboxVerdict =
-  | PositionVerdict
-  | 'the peer went on by an amendment that is not allowed here'
-  | 'the peer does not state the amendment that was allowed here'
+export type MailboxVerdict = PositionVerdict | RefusalReason
 
 /** The two sequences of messages between this identity and one peer: one such object for each store and peer. */
 export class Mailbox {
@@ -98,6 +97,17 @@ export class Mailbox {
     return lost
   }
 
+  /** One of the two has refused the other: that is on record until they meet again. */
+  async refuse(reason: RefusalReason, name: string): Promise<void> {
+    await keepRefusal(this.#store, this.#peer, { reason, name })
+  }
+
+  /** They meet again. */
+  async agree(): Promise<void> {
+    const changes = forgetRefusal(this.#store, this.#peer)
+    if (changes.length > 0) await this.#store.commit(changes)
+  }
+
   /** Whether a peer that shows no secret of a session is met as if for the first time. */
   allowsNone(role: Role, theirs: Positions): boolean {
     return this.#amended.allowsNone(role, theirs)
@@ -114,6 +124,11 @@ export class Mailbox {
    */
   isUnsettled(role: Role): boolean {
     return this.#amended.isUnsettled(role)
+  }
+
+  /** This home went on by an amendment, and the peer has not said in that role that it knows. */
+  isAmended(role: Role): boolean {
+    return !isZero(this.#amended.stated(role))
   }
 
   /** The peer has settled, as this end has. */

@@ -1,11 +1,12 @@
 import type { OwnRecord } from '../state/fsck/records.ts'
-import { amendedPrefix, lostPrefix } from '../state/path.ts'
+import { amendedPrefix, lostPrefix, refusedPrefix } from '../state/path.ts'
 import { decodeClaim, decodeKnown } from './amended.ts'
 import { decodePosition as decodeReceived } from './inbox.ts'
 import { decodeJob, decodeRuns } from './job.ts'
 import { decodeLost } from './lost.ts'
 import { decodeOutFile } from './out-file.ts'
 import { decodePosition as decodeSent, refuseOddPart } from './outbox.ts'
+import { decodeRefusal } from './refusal.ts'
 
 /** What `pawl state fsck` reads of docs/spec/mailbox.md. */
 export const mailboxRecords: readonly OwnRecord[] = [
@@ -15,6 +16,7 @@ export const mailboxRecords: readonly OwnRecord[] = [
   },
   { prefix: '/pawl/outbox/', check: (_, payload) => refuseOddPart(payload) },
   { prefix: lostPrefix, check: (_, payload) => decodeLost(payload) },
+  { prefix: refusedPrefix, check: (_, payload) => decodeRefusal(payload) },
   { prefix: amendedPrefix, check: (_, payload) => decodeClaim(payload) },
   { prefix: '/pawl/recovered/', check: (_, payload) => decodeKnown(payload) },
   {

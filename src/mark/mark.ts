@@ -24,14 +24,33 @@ export interface Keeper {
 
 export { type KeeperKind, keeperKinds } from './restores.ts'
 
+/** What an EROLLBACK found. `the anchor went back`: the files of a keeper that lie in the anchor, and so all of it. */
+export type Rollback =
+  | 'the keeper went back'
+  | 'the store went back'
+  | 'the store forked'
+  | 'the anchor went back'
+
 export class MarkError extends Error {
   override readonly name = 'MarkError'
   readonly code: 'EROLLBACK' | 'EINTEGRITY' | 'EKEEPER' | 'ELOCKED'
+  /** Of an EROLLBACK, where it is known which. */
+  readonly rollback: Rollback | undefined
 
-  constructor(code: MarkError['code'], message: string, options?: ErrorOptions) {
+  constructor(
+    code: MarkError['code'],
+    message: string,
+    options?: ErrorOptions & { readonly rollback?: Rollback },
+  ) {
     super(message, options)
     this.code = code
+    this.rollback = options?.rollback
   }
+}
+
+/** The case is said once: in words, and for whoever decides by it. */
+export function rollbackError(rollback: Rollback, found: string): MarkError {
+  return new MarkError('EROLLBACK', `${rollback}: ${found}`, { rollback })
 }
 
 export function sameMark(a: Mark, b: Mark): boolean {
@@ -55,11 +74,13 @@ export function judgeOpen(journal: {
   readonly size: number
   readonly confirmed: number
   readonly rootAtMark: Uint8Array | undefined
-}): 'go on' | 'the keeper went back' | 'the store went back' | 'the store forked' {
+}): 'go on' | Exclude<Rollback, 'the anchor went back'> {
   const { mark, size, confirmed, rootAtMark } = journal
+  // First: a mark of another history says nothing of how far this one has come.
+  if (rootAtMark !== undefined && !equal(rootAtMark, mark.head)) return 'the store forked'
   if (mark.number < confirmed) return 'the keeper went back'
   if (size < mark.number || rootAtMark === undefined) return 'the store went back'
-  return equal(rootAtMark, mark.head) ? 'go on' : 'the store forked'
+  return 'go on'
 }
 
 export function describeMark(mark: Mark): string {

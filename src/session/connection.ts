@@ -49,7 +49,7 @@ export class Connection {
   #heard = false
   #epoch = 0
   #ending: Ending | undefined
-  /** Why this end refused, where the reason alone does not say. */
+  /** Why this end refused, or would have, where the reason alone does not say. */
   #refusal: string | undefined
 
   private constructor(
@@ -329,7 +329,10 @@ export class Connection {
     if (!good || party === undefined) return { kind: 'verified', good }
     this.#party = party
     const shown = judgeIdentity(party.peer, identity)
-    if (shown === 'older') return refuse(70, 'an identity record older than the one already seen')
+    if (shown === 'older') {
+      this.#refusal = 'the peer was turned back'
+      return refuse(70, 'an identity record older than the one already seen')
+    }
     return { kind: 'verified', good: shown !== 'another' }
   }
 
@@ -382,7 +385,7 @@ export class Connection {
     const said = ending.text || closeReasons[ending.reason].name
     const text = ending.by === 'us' && this.#refusal !== undefined ? `${said}; ${this.#refusal}` : said
     const message = ending.by === 'peer' ? `the peer says: ${text}` : text
-    return new SessionError(code, message, { trusted: ending.trusted })
+    return new SessionError(code, message, { trusted: ending.trusted, verdict: this.#refusal })
   }
 
   /** Resolves once that holds, or all is over. */

@@ -11,11 +11,18 @@ export class SessionError extends Error {
   readonly code: SessionCode
   /** False for what an end claimed that has not proved who it is: worth another try. */
   readonly trusted: boolean
+  /** What this end made of what the peer said of itself, where that is why: `Party.judge` has the words. */
+  readonly verdict: string | undefined
 
-  constructor(code: SessionCode, message: string, options: { readonly trusted: boolean }) {
+  constructor(
+    code: SessionCode,
+    message: string,
+    options: { readonly trusted: boolean; readonly verdict?: string | undefined },
+  ) {
     super(message)
     this.code = code
     this.trusted = options.trusted
+    this.verdict = options.verdict
   }
 }
 

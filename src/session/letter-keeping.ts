@@ -9,8 +9,6 @@ import {
   encodeSession,
   type LetterState,
   markHead,
-  markNumber,
-  promisedBy,
   type Sealed,
   type ServerHello,
   secretsIn,
@@ -19,12 +17,13 @@ import type { Role } from '../channel/state.ts'
 import { Secret } from '../crypto/secret.ts'
 import { suites } from '../crypto/suite.ts'
 import type { SessionMark } from '../keeper/session-marks.ts'
-import { judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
+import { type judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
 import { amendmentPrefix, amendments } from '../state/amendments.ts'
 import type { Change } from '../state/change.ts'
 import { StateError, stateError } from '../state/error.ts'
 import { letterAmendmentPrefix, signLetterAmendment } from './letter-amendment.ts'
 import type { LetterEndpoint, LetterStore } from './letter-endpoint.ts'
+import { judgeSession, markOf } from './letter-mark.ts'
 import { type Paths, pathsOf } from './letter-paths.ts'
 import { type Addition, letterDigest, ReplaySet } from './replay-set.ts'
 
@@ -139,15 +138,7 @@ export class LetterKeeping {
     const [state, mark] = [this.#state, this.#held]
     if (state === undefined) return { verdict: 'go on' }
     if (mark === undefined) return { verdict: 'no mark', error: this.#markless }
-    const own = markOf(state)
-    const promised = promisedBy(mark.number)
-    // Either direction ahead of a mark that is ahead as a whole: another history of the same session.
-    const isFork =
-      own.number < mark.number && (state.send.epoch > promised.send || state.receive.epoch > promised.receive)
-    const rootAtMark =
-      own.number === mark.number ? own.head : own.number > mark.number ? mark.head : undefined
-    const verdict = judgeOpen({ mark, size: own.number, confirmed: this.#confirmed, rootAtMark })
-    if (isFork) return { verdict: 'the store forked', state, mark }
+    const verdict = judgeSession(state, mark, this.#confirmed)
     if (verdict !== 'go on') return { verdict, state, mark }
     if (this.#isDoubtful) return { verdict: 'the store may have gone back', state, mark }
     await this.#advance(state)
@@ -357,10 +348,6 @@ export class LetterKeeping {
 /** The lowest epoch that a letter may still be opened of. */
 function oldestOpen({ receive }: LetterState): number {
   return receive.previous?.epoch ?? receive.current?.epoch ?? receive.epoch + 1
-}
-
-function markOf(state: LetterState): Mark {
-  return { domain: state.id, number: markNumber(state), head: markHead(state) }
 }
 
 /** Whether it was. */

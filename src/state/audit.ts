@@ -17,6 +17,7 @@ export type AuditEntry = {
     | 'restore'
     | 'recover'
     | 'lost'
+    | 'session'
     | 'keeper'
     | 'rotate'
     | 'rotated'

@@ -1,6 +1,6 @@
 import type { AuditEntry } from './audit.ts'
 import type { Meta } from './envelope.ts'
-import { amendedPrefix, lostPrefix, parametersPath, policyPath, statePrefix } from './path.ts'
+import { amendedPrefix, lostPrefix, parametersPath, policyPath, refusedPrefix, statePrefix } from './path.ts'
 
 /** One step of an atomic batch. `scope` names the scope a put belongs to; it must exist. */
 export type Change =
@@ -31,17 +31,21 @@ const adopted: ReadonlyMap<string, 'policy' | 'parameters'> = new Map([
   [parametersPath, 'parameters'],
 ])
 
-/** What callers do under `/state/` is told, what is adopted, and what was lost; other records of the product are its own business. */
+/**
+ * What callers do under `/state/` is told, what is adopted, what was lost, and sessions that were refused; other records
+ * of the product are its own business.
+ */
 export function entriesOf(changes: readonly Change[], by: CommitOptions['by']): AuditEntry[] {
   const entries: AuditEntry[] = []
   for (const change of changes) {
     const path = 'put' in change ? change.put : change.delete
     const isLoss = by !== undefined && (path.startsWith(lostPrefix) || path.startsWith(amendedPrefix))
-    const own = isLoss ? 'lost' : adopted.get(path)
+    const isRefusal = 'put' in change && path.startsWith(refusedPrefix)
+    const own = isLoss ? 'lost' : isRefusal ? 'session' : adopted.get(path)
     if (own === undefined && !path.startsWith(statePrefix)) continue
     const [subject, reason] = by === undefined ? ['', 'owner'] : [by.subject, by.reason(path)]
     const action = own ?? ('put' in change ? 'put' : 'delete')
-    entries.push({ action, decision: 'allow', path, reason, subject })
+    entries.push({ action, decision: isRefusal ? 'deny' : 'allow', path, reason, subject })
   }
   return entries
 }

@@ -152,6 +152,7 @@ export class Committer {
       throw new MarkError(
         'EROLLBACK',
         `the keeper holds ${describeMark(held)}, but confirmed ${describeMark(known)} to this process`,
+        { rollback: held.number < known.number ? 'the keeper went back' : 'the store forked' },
       )
   }
 

@@ -34,7 +34,7 @@ export type NewHome = {
  * Makes anchor and home; parents must exist. The anchor is whole first, then group 1 and mark 1 in a home under
  * another name, which is renamed into place last: after a crash there is a home or none, and it starts over. What an
  * error cuts short is cleared away.
- * @throws StateError EINVAL (a home stands there, or its parent is missing), EINTEGRITY (part of one does), ENOSPC,
+ * @throws StateError EINVAL (a home stands there, or a parent is missing), EINTEGRITY (part of one does), ENOSPC,
  * EKEEPER
  */
 export async function createHome(world: World, wanted: NewHome): Promise<{ readonly anchor: string }> {
@@ -49,9 +49,12 @@ async function create(world: World, wanted: NewHome): Promise<{ readonly anchor:
   const { disk, entropy } = world
   if (await homeExists(disk, wanted.home))
     throw new StateError('EINVAL', `a home stands at ${wanted.home} already`)
+  const { anchorBase } = wanted
+  if ((await disk.stat(anchorBase))?.kind !== 'directory')
+    throw new StateError('EINVAL', `no anchor can be made in ${anchorBase}: there is no such directory`)
   const { storeId, signer, records, keys } = newSigner(entropy)
   using _ = keys
-  const anchorPath = join(wanted.anchorBase, hex(storeId))
+  const anchorPath = join(anchorBase, hex(storeId))
   const unfinished = `${wanted.home}.${hex(entropy.bytes(4))}.new`
   try {
     await createParts(world, wanted, { storeId, records, signer, signing: keys, anchorPath, unfinished })

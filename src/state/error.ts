@@ -1,7 +1,7 @@
 import { BytesError } from '../bytes/bytes.ts'
 import { SealError } from '../crypto/aead.ts'
 import { DiskError } from '../host/disk.ts'
-import { MarkError } from '../mark/mark.ts'
+import { MarkError, type Rollback } from '../mark/mark.ts'
 
 /** One code per thing a caller can do differently (D4); the same in library, daemon and command line. */
 export const stateCodes = [
@@ -38,10 +38,17 @@ export class StateError extends Error {
   readonly code: StateCode
   /** Of a write that failed. */
   readonly outcome: Outcome | undefined
+  /** Of an EROLLBACK of mark and journal: which of them. */
+  readonly rollback: Rollback | undefined
 
-  constructor(code: StateCode, message: string, options?: ErrorOptions & { readonly outcome?: Outcome }) {
+  constructor(
+    code: StateCode,
+    message: string,
+    options?: ErrorOptions & { readonly outcome?: Outcome; readonly rollback?: Rollback | undefined },
+  ) {
     super(message, options)
     this.code = code
+    this.rollback = options?.rollback
     this.outcome = options?.outcome ?? outcomes[code]
   }
 }
@@ -58,7 +65,8 @@ const outcomes: { readonly [code in StateCode]?: Outcome } = {
 
 /** Names what lower rows throw by the store's codes; anything else passes unchanged. */
 export function stateError(error: unknown): unknown {
-  if (error instanceof MarkError) return new StateError(error.code, error.message, { cause: error })
+  if (error instanceof MarkError)
+    return new StateError(error.code, error.message, { cause: error, rollback: error.rollback })
   if (error instanceof SealError || error instanceof BytesError)
     return new StateError('EINTEGRITY', error.message, { cause: error })
   if (error instanceof DiskError && error.code !== 'exists' && error.code !== 'failed')

@@ -14,7 +14,7 @@ import {
 import { PlaceError } from '../keeper/place-error.ts'
 import type { Claim } from '../keeper/signed-mark.ts'
 import { StoreKeeper } from '../keeper/store-keeper.ts'
-import { describeMark, judgeOpen, type Mark, sameMark } from '../mark/mark.ts'
+import { describeMark, judgeOpen, type Mark, rollbackError, sameMark } from '../mark/mark.ts'
 import type { IdentityKeys } from '../signature/identity.ts'
 import type { Config } from './config.ts'
 import { StateError } from './error.ts'
@@ -58,7 +58,7 @@ export type KeepersParts = {
   /** What the mark file holds. */
   readonly local: Mark
   /** Reads the journal anew, and refuses what is missing or damaged below that mark. */
-  readonly replayAgainst: (mark: Mark) => Promise<unknown>
+  readonly replayAgainst: (mark: Mark) => Promise<Replayed>
   readonly closing: (() => Promise<void>)[]
 }
 
@@ -163,11 +163,12 @@ async function judgeOutside(outside: OutsideKeeper, parts: KeepersParts): Promis
   const held = await outside.read()
   const isAtEnd = local.number === tree.size
   if (change !== undefined && isAtEnd && sameMark(held, movedMark(local, change.to))) return undefined
-  if (local.number > held.number)
-    throw new StateError(
-      'EROLLBACK',
-      `the keeper went back: ${outside.kind} holds ${describeMark(held)}, and the mark file ${describeMark(local)}`,
-    )
+  if (local.number > held.number) {
+    // Behind, or of another history: an amendment, say, that went on from an older copy of this home.
+    refuseRollback(await parts.replayAgainst(held), held, outside.kind)
+    const found = `${outside.kind} holds ${describeMark(held)}, and the mark file ${describeMark(local)}`
+    throw rollbackError('the keeper went back', found)
+  }
   // The journal was read by the mark file's word. More was acknowledged: is what is missing damaged, or not there?
   if (held.number > tree.size) await refuseLoss(held, parts)
   if (held.number >= confirmed && tree.size - held.number > inFlightMax)
@@ -184,7 +185,8 @@ async function refuseLoss(held: Mark, { replayAgainst, replayed }: KeepersParts)
     const mayBeMoved = held.number === replayed.tree.size + 1
     if (!(mayBeMoved && error instanceof StateError && error.code === 'EROLLBACK')) throw error
     const advice = 'or a change of its keeper was cut short: then name the same new one again'
-    throw new StateError('EROLLBACK', `${error.message}; ${advice}`, { cause: error })
+    const { rollback } = error
+    throw new StateError('EROLLBACK', `${error.message}; ${advice}`, { cause: error, rollback })
   }
 }
 
@@ -203,7 +205,7 @@ function rootAt({ tree, newest }: Replayed, number: number): Uint8Array | undefi
   return found && root(sha256, found)
 }
 
-/** @throws StateError EROLLBACK */
+/** @throws MarkError EROLLBACK */
 export function refuseRollback(
   replayed: Pick<Replayed, 'tree' | 'confirmed' | 'rootAtMark'>,
   mark: Mark,
@@ -214,5 +216,5 @@ export function refuseRollback(
   if (verdict === 'go on') return
   const whose = keeper === '' ? 'the mark' : `the mark of ${keeper}`
   const found = `${whose} is at ${describeMark(mark)}, the home at ${tree.size}, the highest confirmed ${confirmed}`
-  throw new StateError('EROLLBACK', `${verdict}: ${found}`)
+  throw rollbackError(verdict, found)
 }

@@ -15,6 +15,8 @@ export const parametersPath = `${ownPrefix}parameters`
 /** Peers that went on by an amendment, and what was given up with peers for one: the audit trail tells of decisions. */
 export const amendedPrefix = `${ownPrefix}amended/`
 export const lostPrefix = `${ownPrefix}lost/`
+/** Peers with whom a session was refused: the audit trail tells of it. */
+export const refusedPrefix = `${ownPrefix}refused/`
 /** What applications write. */
 export const statePrefix = '/state/'
 

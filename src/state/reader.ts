@@ -3,7 +3,7 @@ import { sha256 } from '../crypto/hash.ts'
 import type { Secret } from '../crypto/secret.ts'
 import type { Disk } from '../host/disk.ts'
 import { join, openAnchorToRead, readMark } from '../keeper/anchor.ts'
-import { describeMark, type Mark } from '../mark/mark.ts'
+import { describeMark, type Mark, rollbackError } from '../mark/mark.ts'
 import { type Config, configPath, decodeConfig } from './config.ts'
 import { StateError, stateError } from './error.ts'
 import {
@@ -145,9 +145,9 @@ export async function lookAt(
       // A mark was confirmed before a group says so: what the file says from then on is not below it.
       const now = await readMark(disk, anchorPath, anchor.storeKeys, storeId)
       if (now.number < replayed.confirmedLater)
-        throw new StateError(
-          'EROLLBACK',
-          `the keeper went back: the mark is at ${describeMark(now)}, and ${replayed.confirmedLater} was confirmed`,
+        throw rollbackError(
+          'the keeper went back',
+          `the mark is at ${describeMark(now)}, and ${replayed.confirmedLater} was confirmed`,
         )
     }
     const misfits = await loadScopes(records, scopes)

@@ -1,4 +1,3 @@
-import type { KeeperName } from '../keeper/outside.ts'
 import type { Amendment } from '../mark/amendment.ts'
 import type { AmendingParts } from './amending.ts'
 import { amendmentPath, amendments, signAmendment } from './amendments.ts'
@@ -11,6 +10,7 @@ import { newRecovery, recoveryPath } from './recovery-record.ts'
 import { defaultScope, encodeScope, scopePath } from './scopes.ts'
 import { listSegments, segmentPath } from './segment.ts'
 import { openSigner } from './signer.ts'
+import type { Store } from './store.ts'
 
 /** What was given up, and what was gone on from. */
 export type Recovered = {
@@ -23,9 +23,6 @@ export type Recovered = {
 }
 
 export type RecoverOptions = {
-  readonly anchorBase?: string | undefined
-  /** Where the keeper outside is now, if not where the home says. */
-  readonly keeper?: KeeperName | undefined
   /** Who decided, as the amendment and the audit trail show it: 1 to 256 bytes of UTF-8. */
   readonly by: string
   /** Records under these are of before: what is remembered of sessions, say. */
@@ -42,9 +39,16 @@ export type RecoverOptions = {
 export async function recoverHome(
   world: World,
   home: string,
-  { anchorBase, keeper, by, forget = [], admit }: RecoverOptions,
+  { anchorBase, ...options }: RecoverOptions & { readonly anchorBase?: string | undefined },
 ): Promise<Recovered> {
-  const store = await openHome(world, home, anchorBase, { keeper, recover: true })
+  return recoverStore(await openHome(world, home, anchorBase, { recover: true }), options)
+}
+
+/** The same of a home that was opened to `recover`, as its owner where it is shared; it is closed in the end. */
+export async function recoverStore(
+  store: Store,
+  { by, forget = [], admit }: RecoverOptions,
+): Promise<Recovered> {
   try {
     admit?.(store.config)
     const done = await store.amend(parts => goOn(parts, by, forget))

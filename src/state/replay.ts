@@ -162,6 +162,7 @@ export function refuseLoss(
   throw new StateError(
     'EROLLBACK',
     `the home ends at group ${size}, but group ${known} was acknowledged: it is an older copy`,
+    { rollback: 'the store went back' },
   )
 }
 

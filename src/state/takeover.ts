@@ -3,6 +3,7 @@ import type { KeeperName, OutsideKeeper } from '../keeper/outside.ts'
 import { type Claim, sameClaim } from '../keeper/signed-mark.ts'
 import { configPath } from './config.ts'
 import { inStateCodes, StateError, stateError } from './error.ts'
+import { lookAt } from './fsck/look.ts'
 import { locate, type OpenOptions, openHome, type World } from './home.ts'
 import { reachNamed } from './keepers.ts'
 import { Pulse, pulseMs, signIn } from './pulse.ts'
@@ -94,11 +95,11 @@ async function silence(
 function claim(
   world: World,
   shared: string,
-  { node, keeper: elsewhere }: TakeOverOptions,
+  { node, keeper: elsewhere, recover = false }: TakeOverOptions,
   before: Claim | undefined,
 ): Promise<Claim | { readonly seen: Claim }> {
   const { disk, entropy } = world
-  return atKeeper(world, shared, elsewhere, async keeper => {
+  return atKeeper(world, shared, { elsewhere, recover }, async keeper => {
     const held = await keeper.owner()
     const highest = (await termsOf(disk, shared)).at(-1)?.number ?? 0
     const isNew = held !== undefined && held.term > highest && held.owner !== before?.owner
@@ -116,12 +117,12 @@ type ClaimKeeper = Required<Pick<OutsideKeeper, 'owner' | 'claim'>>
 async function atKeeper<T>(
   world: World,
   shared: string,
-  elsewhere: KeeperName | undefined,
+  { elsewhere, recover = false }: { readonly elsewhere: KeeperName | undefined; readonly recover?: boolean },
   ask: (keeper: ClaimKeeper) => Promise<T>,
 ): Promise<T> {
   const from = await newestWhole(world.disk, shared)
   if (from === undefined) throw new StateError('ENOENT', `no home at ${shared}`)
-  const reader = await readHome(world, from.home, from.anchorBase)
+  const reader = await (recover ? readUnjudged : readHome)(world, from.home, from.anchorBase)
   try {
     const { config } = reader
     const { signer, keys } = await openSigner(reader)
@@ -144,6 +145,16 @@ async function atKeeper<T>(
   }
 }
 
+/** What a home says of itself that is refused: it goes on by an amendment, which takes its keeper and its signer. */
+async function readUnjudged(world: World, home: string, anchorBase: string) {
+  const { config, records, findings, close } = await lookAt(world, home, { anchorBase, deep: false })
+  if (config !== undefined && records !== undefined)
+    return { config, get: records.get.bind(records), getSecret: records.getSecret.bind(records), close }
+  await close()
+  const [first] = findings.list.filter(({ kind }) => kind === 'unrecoverable')
+  throw new StateError('EINTEGRITY', first?.means ?? 'the home says neither its keeper nor who signs for it')
+}
+
 /** Who owns a shared home, and whether that one gives a sign of life, in words. @throws StateError as {@link takeOver} */
 export async function describeOwner(
   world: World,
@@ -153,7 +164,7 @@ export async function describeOwner(
   const before = await signIn(world.disk, shared)
   await new Promise<void>(resolve => world.clock.after(2 * pulseMs, resolve))
   const after = await signIn(world.disk, shared)
-  const held = await inStateCodes(atKeeper(world, shared, keeper, asked => asked.owner()))
+  const held = await inStateCodes(atKeeper(world, shared, { elsewhere: keeper }, asked => asked.owner()))
   if (held === undefined) return { text: 'nobody has owned it yet', term: 0 }
   const life = after.seen !== before.seen ? 'gives signs of life' : 'gives no sign of life'
   return {
@@ -168,7 +179,9 @@ async function goOn(world: World, shared: string, claim: Claim, options: TakeOve
   const term = termOf(shared, claim.term)
   const why = async (error: unknown): Promise<unknown> => {
     // Its files may have been erased under it: what it says of them is not what happened.
-    const held = await atKeeper(world, shared, options.keeper, keeper => keeper.owner()).catch(() => claim)
+    const { keeper: elsewhere, recover = false } = options
+    const asked = atKeeper(world, shared, { elsewhere, recover }, keeper => keeper.owner())
+    const held = await asked.catch(() => claim)
     return sameClaim(held, claim) ? error : takenBy(held, error)
   }
   let opened: Store | undefined

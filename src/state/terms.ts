@@ -78,6 +78,12 @@ export async function beginShared(disk: Disk, shared: string): Promise<Term> {
   return first
 }
 
+/** What was begun and is no home yet: nothing of it is left. Once a term is whole nothing is taken away. */
+export async function endUnmade(disk: Disk, shared: string): Promise<void> {
+  if ((await newestWhole(disk, shared)) !== undefined) return
+  await removeAll(disk, join(shared, termsName))
+}
+
 /** From here on the term is what the next one is made of. */
 export async function makeWhole(disk: Disk, term: Term): Promise<void> {
   const file = await disk.open(term.whole, { access: 'exclusive' })

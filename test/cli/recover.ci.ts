@@ -1,7 +1,7 @@
 /** Recovery as a user meets it (S9): what was found, the ways on, and going on. */
 import assert from 'node:assert/strict'
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { assertFails, Scene } from './support.ts'
 
@@ -30,6 +30,49 @@ suite('pawl recover', () => {
     assert.equal(found.verdict, 'nothing is wrong')
     assert.equal(found.code, null)
     assert.equal(found.groups, found.mark.number)
+    assert.deepEqual(found.ways, [])
+    const text = await run('recover')
+    assert.equal(text.code, 0)
+    assert.match(text.stdout, /^There is nothing to recover\.$/m)
+    const refused = { exit: 2, code: 'cli/USAGE', error: /there is nothing to recover/ }
+    for (const more of [[], ['--yes']]) assertFails(await run('recover', '--go-on', ...more), refused)
+    assert.equal((await recover(0)).groups, found.groups, 'nothing was changed')
+  })
+
+  test('--yes without a way on is a mistake, whatever the home is like', async () => {
+    const refused = { exit: 2, code: 'cli/USAGE', error: /--yes/, hint: /pawl recover --go-on --yes/ }
+    assertFails(await run('recover', '--yes'), refused)
+    assertFails(await scene.run(['recover', '--yes', '--home', 'nowhere']), refused)
+  })
+
+  test('an anchor base without an anchor of this store: named as that, and not as in use', async () => {
+    await scene.home('other')
+    const other = scene.anchors.get('other') ?? ''
+    const bases = [
+      ['empty', /there is no anchor in it/],
+      ['missing', /it is not there/],
+      ['strange', /it has the anchor of another store, and none of this one/],
+      [other, /it is an anchor itself: name the directory above it/],
+    ] as const
+    mkdirSync(scene.path('empty'))
+    cpSync(other, scene.path('strange', basename(other)), { recursive: true })
+    for (const [base, why] of bases) {
+      const found = await recover(3, '--anchor', base)
+      assert.equal(found.verdict, 'damage')
+      assert.equal(found.inUse, false)
+      const [damage, ...more] = found.damage
+      assert.equal(damage.code, 'fsck/ANCHOR_MISSING')
+      assert.match(damage.detail, why)
+      assert.deepEqual(more, [])
+      const { code, stdout } = await run('recover', '--anchor', base)
+      assert.equal(code, 3)
+      assert.doesNotMatch(stdout, /in use|read only/)
+      assert.match(stdout, why)
+      assertFails(await run('recover', '--go-on', '--yes', '--anchor', base), {
+        exit: 3,
+        code: 'state/EINTEGRITY',
+      })
+    }
   })
 
   test('an older home: what is lost and each way on are said; nothing goes on unasked', async () => {
@@ -69,7 +112,18 @@ suite('pawl recover', () => {
     await put('four')
     copy('home', 'mine')
     copy('newest', 'home')
-    assertFails(await run('id'), { exit: 3, code: 'state/EROLLBACK' })
+    assertFails(await run('id'), { exit: 3, code: 'state/EROLLBACK', hint: /went on with this mark/ })
+    const given = await recover(3)
+    assert.equal(given.verdict, 'the home forked')
+    assert.deepEqual(
+      given.ways.map(({ way }: { way: string }) => way),
+      ['put back', 'restore', 'refuse', 'go on'],
+    )
+    assert.match(given.ways[0].about, /the home back that went on with this mark/)
+    assert.match(
+      (await run('recover')).stdout,
+      /of two histories: another copy of it went on, by an amendment/,
+    )
     copy('mine', 'home')
     assert.equal((await run('state', 'fsck')).code, 0)
   })

@@ -1,5 +1,6 @@
 /** Two nodes take turns at a shared home (docs/spec/ownership.md), as people run them. */
 import assert from 'node:assert/strict'
+import { cpSync, existsSync, rmSync } from 'node:fs'
 import { after, before, suite, test } from 'node:test'
 import { missingEtcd } from '../keeper/etcd-cluster.ts'
 import { etcdIn, Nodes, type Server } from './nodes.ts'
@@ -95,6 +96,47 @@ suite('two nodes on etcd', { timeout: 120_000, skip: missing !== undefined && `N
     await second.line(/statefsd: write hardening on/)
     assert.equal((await scene.run(['state', 'get', '/state/b', '--home', 'shared'])).stdout, 'y')
     assert.equal((await second.kill('SIGTERM')).code, 0)
+  })
+
+  test('put back to an older copy it goes on by an amendment, taken over for that; the newest opens no more', async () => {
+    const put = async (text: string) => {
+      const { code, stderr } = await scene.run(['state', 'put', '/state/r', '-', '--home', 'shared'], {
+        input: text,
+      })
+      assert.equal(code, 0, stderr)
+    }
+    const copy = (from: string, to: string) => {
+      rmSync(scene.path(to), { recursive: true, force: true })
+      cpSync(scene.path(from), scene.path(to), { recursive: true })
+    }
+    const recover = async (exit: number, ...more: string[]) => {
+      const { code, stdout, stderr } = await scene.run(['recover', '--json', ...more, '--home', 'shared'])
+      assert.equal(code, exit, stderr)
+      return JSON.parse(stdout)
+    }
+    await put('one')
+    copy('shared', 'older')
+    await put('two')
+    const well = await recover(0)
+    assert.equal(well.verdict, 'nothing is wrong')
+    assert.ok(existsSync(well.anchor), 'where it is now')
+    copy('shared', 'newest')
+    copy('older', 'shared')
+    const found = await recover(3)
+    assert.equal(found.verdict, 'the home went back')
+    assert.equal(found.home, scene.path('shared'))
+    const ways = found.ways.map(({ way }: { way: string }) => way)
+    assert.deepEqual(ways, ['put back', 'restore', 'refuse', 'go on'])
+    const done = await recover(0, '--go-on', '--yes')
+    assert.ok(done.amendment.abandoned.number > done.amendment.adopted.number)
+    const run = (...words: string[]) => scene.run([...words, '--home', 'shared'])
+    assert.equal((await run('state', 'get', '/state/r')).stdout, 'one')
+    assert.match((await run('state', 'audit')).stdout, /"action":"recover"/)
+    copy('shared', 'mine')
+    copy('newest', 'shared')
+    assertFails(await run('peer', 'remove', 'alice'), { exit: 3, code: 'state/EROLLBACK' })
+    copy('mine', 'shared')
+    await put('three')
   })
 
   test('what a shared home is not: without a keeper that knows owners, with a path for its file', async () => {

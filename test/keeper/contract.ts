@@ -292,7 +292,8 @@ async function isFound(keeper: Keeper, confirmed: Mark): Promise<boolean> {
   try {
     const mark = await keeper.read()
     const { number, head } = confirmed
-    const verdict = judgeOpen({ mark, size: number, confirmed: number, rootAtMark: head })
+    const rootAtMark = mark.number === number ? head : mark.head // an older mark is one of the same history
+    const verdict = judgeOpen({ mark, size: number, confirmed: number, rootAtMark })
     return verdict === 'the keeper went back'
   } catch (error) {
     return markIs('EROLLBACK')(error)

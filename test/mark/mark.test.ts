@@ -67,7 +67,7 @@ const opens: readonly (readonly [number, number, number, 'same' | 'other' | 'non
   [0, 1, 0, 'same', 'go on'],
   [6, 8, 7, 'same', 'the keeper went back'],
   [0, 8, 7, 'same', 'the keeper went back'],
-  [6, 8, 7, 'other', 'the keeper went back'],
+  [6, 8, 7, 'other', 'the store forked'],
   [6, 5, 7, 'none', 'the keeper went back'],
   [8, 7, 6, 'none', 'the store went back'],
   [8, 7, 8, 'none', 'the store went back'],

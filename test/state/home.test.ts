@@ -38,6 +38,20 @@ test('a home is not made where one stands, and that one is unharmed', async t =>
   await withStore(home, async store => assert.deepEqual(await contents(store), { '/state/a': 'kept' }))
 })
 
+test('without a directory for the anchor no home is made: that is the caller’s to make, and no damage', async t => {
+  const root = scratch(t)
+  const config = { keeper: 'file', profile: 'dev' } as const
+  fs.writeFileSync(join(root, 'file'), '')
+  for (const name of ['missing', 'file']) {
+    const wanted = { home: join(root, 'home'), anchorBase: join(root, name), config, first: [] }
+    await assert.rejects(
+      createHome(world, wanted),
+      coded('EINVAL', `no anchor can be made in ${root}/${name}`),
+    )
+  }
+  assert.deepEqual(fs.readdirSync(root), ['file'])
+})
+
 test('where there is no home, open says so and makes nothing', async t => {
   const root = scratch(t)
   await assert.rejects(openHome(world, join(root, 'home')), coded('ENOENT'))

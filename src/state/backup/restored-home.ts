@@ -16,7 +16,7 @@ import { journalName, markOf, type World } from '../home.ts'
 import { encodeJournalStart } from '../journal.ts'
 import { JournalKeys } from '../journal-keys.ts'
 import { limits } from '../limits.ts'
-import { journalPath } from '../path.ts'
+import { journalPath, refusedPrefix } from '../path.ts'
 import { newRecovery, recoveryPath } from '../recovery-record.ts'
 import { encodeScope, type Scope, Scopes, scopePath } from '../scopes.ts'
 import { encodeSegmentHeader, segmentPath } from '../segment.ts'
@@ -58,7 +58,8 @@ export async function makeRestoredHome(world: World, parts: RestoredHome): Promi
     await readBackup(backup, parts.key, async (items, position) => {
       const carried: Operation[] = []
       for (const item of items)
-        if (item.kind === 'record' && !isMadeAnew(item.path)) carried.push(carriedPut(item, made))
+        if (item.kind === 'record' && !isMadeAnew(item.path) && !isOfBefore(item.path))
+          carried.push(carriedPut(item, made))
       if (carried.length > 0) await journal.add(carried)
       parts.progress?.(position, backup.bytes)
     })
@@ -125,6 +126,11 @@ async function firstOperations(
 /** These are in the first group. */
 function isMadeAnew(path: string): boolean {
   return path === configPath || path === recoveryPath
+}
+
+/** What peers had to say of the home that was given up. */
+function isOfBefore(path: string): boolean {
+  return path.startsWith(refusedPrefix)
 }
 
 function carriedPut(

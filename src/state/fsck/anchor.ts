@@ -33,6 +33,25 @@ export async function whoUses(disk: Disk, anchor: string, findings: Findings): P
   }
 }
 
+/** What a directory that was named has instead of the anchor that was looked for in it. */
+export async function insteadOfAnchor(disk: Disk, base: string): Promise<string> {
+  const holdsOne = async (path: string) =>
+    (await disk.stat(join(path, anchorNames.key)))?.kind === 'file' &&
+    (await disk.stat(join(path, anchorNames.slots)))?.kind === 'file'
+  try {
+    const kind = (await disk.stat(base))?.kind
+    if (kind === undefined) return `${base}: it is not there`
+    if (kind !== 'directory') return `${base}: it is no directory`
+    if (await holdsOne(base)) return `${base}: it is an anchor itself: name the directory above it`
+    for (const name of await disk.list(base))
+      if (await holdsOne(join(base, name)))
+        return `${base}: it has the anchor of another store, and none of this one`
+    return `${base}: there is no anchor in it`
+  } catch (error) {
+    return detailOf(error).detail ?? base
+  }
+}
+
 export async function lookAtAnchor(
   disk: Disk,
   anchor: string,

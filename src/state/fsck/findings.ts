@@ -10,6 +10,7 @@ const newestAnchor = `put the anchor itself back where it was, no older copy; if
 const otherWays = 'pawl recover shows the other ways on'
 const repair = 'pawl state fsck --repair, or go on: the next opening mends it'
 const nothing = 'nothing'
+const newSession = 'its program says what becomes of the session: docs/guides/library.md, "Letters"'
 
 export const findingTable = {
   NO_HOME: {
@@ -84,7 +85,8 @@ export const findingTable = {
   },
   HOME_FORKED: {
     kind: 'unrecoverable',
-    means: 'other groups than those that were marked: two copies of this home were written to',
+    means:
+      'other groups than those that were marked: another copy of this home went on, by an amendment or by being written to',
     next: `put the newer home back, the one that this anchor was used with last; ${otherWays}`,
   },
   JOURNAL_MISSING: {
@@ -156,6 +158,26 @@ export const findingTable = {
   RESERVE: {
     kind: 'harmless',
     means: 'the reserve holds something else than zeros; its content is never read',
+    next: nothing,
+  },
+  SESSION_MARK: {
+    kind: 'unrecoverable',
+    means: 'the mark of a letter session is missing or damaged: the session is refused, all else is not',
+    next: `put that file back as the anchor had it last; without it ${newSession}`,
+  },
+  SESSION_ROLLBACK: {
+    kind: 'unrecoverable',
+    means: 'a letter session and its mark contradict each other: the session is refused, all else is not',
+    next: `put the newest home and anchor back, both; if these are the newest, ${newSession}`,
+  },
+  SESSION_UNMARKED: {
+    kind: 'harmless',
+    means: 'the mark of a letter session is behind it by what a crash left: its next opening moves it on',
+    next: nothing,
+  },
+  SESSION_MARK_LEFT: {
+    kind: 'harmless',
+    means: 'the mark of a letter session that is not there: it was being begun, or ended',
     next: nothing,
   },
   RECORD: {

@@ -1,5 +1,6 @@
 import { equal } from '../../bytes/bytes.ts'
 import { equalSecrets } from '../../crypto/secret.ts'
+import type { Disk } from '../../host/disk.ts'
 import { join } from '../../keeper/anchor.ts'
 import type { KeeperName } from '../../keeper/outside.ts'
 import type { StoreKeys } from '../../keeper/store-keys.ts'
@@ -18,7 +19,7 @@ import { inFlightMax } from '../replay.ts'
 import { decodeScope, type Scope, Scopes, scopePath, scopePrefix } from '../scopes.ts'
 import { SegmentFiles } from '../segment.ts'
 import { signerKeysPath, signerPath } from '../signer.ts'
-import { type AnchorSight, lookAtAnchor, tellOf, type Use, whoUses } from './anchor.ts'
+import { type AnchorSight, insteadOfAnchor, lookAtAnchor, tellOf, type Use, whoUses } from './anchor.ts'
 import { detailOf, Findings } from './findings.ts'
 import { lookAtReserve, type Walk, walkJournal } from './journal.ts'
 import { lookAtRecords, type OwnRecord, stateRecords } from './records.ts'
@@ -32,11 +33,21 @@ export type LookOptions = {
   readonly deep: boolean
   /** How the product's own records are read that are not the store's. */
   readonly own?: readonly OwnRecord[]
+  /** How marks that those have beside the store's are held against them: of a home that nobody else uses meanwhile. */
+  readonly marks?: LookAtMarks
   /** Whether others can get at a directory, and what mends that. */
   readonly exposure?: (directory: string) => Promise<Exposure | undefined>
   /** Called now and then: bytes read, of so many. */
   readonly progress?: (bytes: number, of: number) => void
 }
+
+export type LookAtMarks = (seen: {
+  readonly disk: Disk
+  /** Its directory. */
+  readonly anchor: string
+  readonly records: Pick<Records, 'list' | 'getSecret'>
+  readonly findings: Findings
+}) => Promise<void>
 
 type Exposure = { readonly path: string; readonly problem: string; readonly remedy: string }
 
@@ -114,7 +125,9 @@ class Look {
     if (place === undefined) return { ...base, use: 'unknown' }
     const { storeId, anchorPath } = place
     if ((await disk.stat(anchorPath)) === undefined) {
-      findings.tell('ANCHOR_MISSING', { file: anchorPath })
+      const { anchorBase } = this.#options
+      const detail = anchorBase === undefined ? undefined : await insteadOfAnchor(disk, anchorBase)
+      findings.tell('ANCHOR_MISSING', { file: anchorPath }, detail === undefined ? {} : { detail })
       return { ...base, ...place, use: 'unknown' }
     }
     await this.#lookAtExposure(anchorPath)
@@ -125,7 +138,11 @@ class Look {
     this.#closing.push(() => anchor.close())
     const seen = { ...base, ...place, use, ...(anchor.mark && { mark: anchor.mark }) }
     if (anchor.storeKeys === undefined) return seen
-    return { ...seen, ...(await this.#lookAtJournal(anchor, anchor.storeKeys, storeId, use !== 'nobody')) }
+    const journal = await this.#lookAtJournal(anchor, anchor.storeKeys, storeId, use !== 'nobody')
+    const { records, scopes } = journal
+    if (this.#options.deep && use === 'nobody' && records !== undefined && scopes !== undefined)
+      await this.#options.marks?.({ disk, anchor: anchorPath, records, findings })
+    return { ...seen, ...journal }
   }
 
   async #locate() {
@@ -293,8 +310,8 @@ class Look {
     const { size, confirmed, rootAtMark } = walk
     const detail = `the mark is at ${describeMark(mark)}, the home at ${size}, the highest confirmed ${confirmed}`
     const isFork = rootAtMark !== undefined && !equal(rootAtMark, mark.head)
-    if (isKept && mark.number < confirmed) findings.tell('ANCHOR_WENT_BACK', {}, { detail })
-    else if (isKept && isFork) findings.tell('HOME_FORKED', { group: mark.number }, { detail })
+    if (isKept && isFork) findings.tell('HOME_FORKED', { group: mark.number }, { detail })
+    else if (isKept && mark.number < confirmed) findings.tell('ANCHOR_WENT_BACK', {}, { detail })
     else if (isKept && rootAtMark === undefined && !this.#isDamaged && !findings.has('HOME_WENT_BACK'))
       findings.tell('HOME_WENT_BACK', {}, { detail })
     const unmarked = size - Math.max(mark.number, confirmed)
