@@ -23,7 +23,11 @@ export type Endpoint = {
   readonly limits?: Partial<Tunable>
 }
 
-type Live = { close(reason: CloseReason, text?: string): Promise<void>; supersede(): void }
+type Live = {
+  close(reason: CloseReason, text?: string): Promise<void>
+  rekey(): Promise<void>
+  supersede(): void
+}
 
 /** An event of the log. */
 export type Told = { readonly event: string; readonly [field: string]: string | number }

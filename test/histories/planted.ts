@@ -106,6 +106,13 @@ export const bugs: readonly Bug[] = [
     found: 'refused, and nobody was turned back',
   },
   {
+    broken: 'a rekey forgets the secret before when the new one is made, not when it was heard',
+    mode: 'stream',
+    edits: [{ file: 'src/session/remembering.ts', from: 'return alone && both ?', to: 'return both ?' }],
+    seed: 29,
+    found: 'refused, and nobody was turned back',
+  },
+  {
     broken: 'positions are judged by their numbers alone, and whoever shows no secret is new',
     mode: 'stream',
     edits: [

@@ -27,8 +27,8 @@ export type Exchange = {
   readonly weather: number
   /** How many each queues meanwhile; one at least of A, or there is nothing to meet for. */
   readonly puts: Readonly<Record<EndName, number>>
-  /** So many connections are ended for a fresh handshake. */
-  readonly rekeys: number
+  /** Once, when all is delivered: the connection is ended for a fresh handshake, or an end asks for new keys; more is queued meanwhile. */
+  readonly renews?: 'handshake' | { readonly rekeyBy: EndName } | undefined
   readonly dies?: Readonly<Partial<Record<EndName, Death | undefined>>>
   /** A copy of home and anchor is taken at that call into its disk. */
   readonly keeps?: { readonly end: EndName; readonly calls: number } | undefined
@@ -54,7 +54,9 @@ function oneStep(random: Random): StreamStep {
       seed: random.word(),
       weather: random.chance(0.4) ? 1 + random.below(2) : 0,
       puts: { A: 1 + random.below(3), B: random.below(3) },
-      rekeys: random.chance(0.2) ? 1 : 0,
+      renews: random.chance(0.3)
+        ? (['handshake', { rekeyBy: 'A' }, { rekeyBy: 'B' }] as const)[random.below(3)]
+        : undefined,
       dies: {
         A: random.chance(0.25) ? death(60) : undefined,
         B: random.chance(0.25) ? death(60) : undefined,

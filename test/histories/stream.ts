@@ -44,7 +44,7 @@ export class StreamHistory extends Living<StreamEnd, Line> {
 
   /** Everything flows that nothing stands in the way of. */
   async end(): Promise<void> {
-    await this.step({ do: 'exchange', seed: 1, weather: 0, puts: { A: 1, B: 1 }, rekeys: 0 })
+    await this.step({ do: 'exchange', seed: 1, weather: 0, puts: { A: 1, B: 1 } })
     this.killAll()
   }
 
@@ -120,18 +120,27 @@ export class StreamHistory extends Living<StreamEnd, Line> {
       Promise.race([running.queue(this.#some(end, count)), running.life.died])
     const puts = [queued(a, 'A', step.puts.A), queued(b, 'B', step.puts.B)]
     let putsLeft = puts.length
-    let rekeys = step.rekeys
+    let { renews } = step
     const server = () => copyB.running ?? b
     const look = () => {
       const other = server()
       if (putsLeft > 0 || other === undefined || !a.isDelivered || !other.isDelivered) return
-      const live = a.mate.party.live
-      if (rekeys > 0 && live !== undefined) {
-        rekeys--
-        putsLeft++
-        void live.close(0, 'a fresh handshake')
-        void queued(a, 'A', 1).then(put, put)
-      } else stop.abort()
+      const [live, others] = [a.mate.party.live, other.mate.party.live]
+      if (renews === undefined || live === undefined || others === undefined) return stop.abort()
+      const how = renews
+      renews = undefined
+      putsLeft += 2
+      if (how === 'handshake') void live.close(0, 'a fresh handshake').finally(put)
+      else {
+        this.tally.add('rekeys')
+        const [connection, { life }] = how.rekeyBy === 'A' ? [live, a] : [others, other]
+        const rekeyed = () => {
+          if (!life.isOver) this.tally.add('rekeys done')
+          put()
+        }
+        void Promise.race([connection.rekey(), life.died]).then(rekeyed, put)
+      }
+      void queued(a, 'A', 1).then(put, put)
     }
     const put = () => {
       putsLeft--

@@ -24,6 +24,7 @@ export const seenIn: Readonly<Record<Mode, readonly string[]>> = {
     'sessions refused',
     'duel',
     'replay',
+    'rekeys done',
     'sealings',
   ],
   letter: [
