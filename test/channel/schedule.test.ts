@@ -5,10 +5,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { gcm } from '@noble/ciphers/aes.js'
-import { expand, extract } from '@noble/hashes/hkdf.js'
 import { hmac } from '@noble/hashes/hmac.js'
-import { sha256, sha512 } from '@noble/hashes/sha2.js'
+import { sha256 } from '@noble/hashes/sha2.js'
 import { concat, equal, hex } from '../../src/bytes/bytes.ts'
 import { exportFrom } from '../../src/channel/index.ts'
 import {
@@ -22,24 +20,9 @@ import {
 import { Secret } from '../../src/crypto/secret.ts'
 import { type Suite, suites } from '../../src/crypto/suite.ts'
 import { alice, bob, bytesOf, connected, type Home, home, run, watchSealings } from './ends.ts'
+import { H, L, MAC, messages, none, open, ramp, X, zeros } from './noble-schedule.ts'
 
 watchSealings()
-
-const zeros = new Uint8Array(64)
-const none = new Uint8Array(0)
-const H = (...parts: Uint8Array[]) => sha512(concat(...parts))
-const X = (salt: Uint8Array, ikm: Uint8Array) => extract(sha512, ikm, salt)
-const L = (secret: Uint8Array, label: string, context: Uint8Array, length = 64) => {
-  const name = bytesOf(`qsp1 ${label}`)
-  const info = concat(
-    Uint8Array.of(length >> 8, length & 255, name.length),
-    name,
-    Uint8Array.of(context.length),
-    context,
-  )
-  return expand(sha512, secret, info, length)
-}
-const MAC = (key: Uint8Array, ...parts: Uint8Array[]) => hmac(sha512, key, concat(...parts))
 
 type Capture = { readonly toServer: Uint8Array[]; readonly toClient: Uint8Array[]; shared: Uint8Array }
 
@@ -65,23 +48,6 @@ function capture(homes?: { client: Home; server: Home }): Capture & ReturnType<t
   ] as const)
     for (const action of end.log) if (action.kind === 'send') frames.push(action.bytes)
   return Object.assign(captured, made)
-}
-
-function open(key: Uint8Array, frame: Uint8Array): Uint8Array {
-  const header = frame.subarray(0, 22)
-  const nonce = concat(frame.subarray(10, 14), new Uint8Array(4), frame.subarray(14, 18))
-  return gcm(key, nonce, header).decrypt(frame.subarray(22))
-}
-
-function messages(flight: Uint8Array): Map<number, { whole: Uint8Array; body: Uint8Array }> {
-  const found = new Map<number, { whole: Uint8Array; body: Uint8Array }>()
-  for (let at = 0; at < flight.length; ) {
-    const length = new DataView(flight.buffer, flight.byteOffset + at + 1).getUint32(0)
-    const whole = flight.subarray(at, at + 5 + length)
-    found.set(flight[at] ?? 0, { whole, body: whole.subarray(5) })
-    at += 5 + length
-  }
-  return found
 }
 
 function follow({ toServer, toClient, shared }: Capture, resOld: Uint8Array = zeros) {
@@ -197,7 +163,6 @@ test('the lanes are separate: another KEM secret, another transcript or another 
 
 test('the known answers of the page are those of the code, and of noble', () => {
   const [{ kdf }] = suites
-  const ramp = (from: number, length: number) => Uint8Array.from({ length }, (_, i) => (from + i) & 255)
   const [shared, hellos, resOld] = [ramp(0, 64), ramp(64, 64), ramp(128, 64)]
   const [th4, results, th5, before] = [ramp(1, 64), ramp(2, 175), ramp(3, 64), ramp(4, 64)]
 
