@@ -3,6 +3,8 @@ const benches = {
   store: () => import('./store.ts'),
   messages: () => import('./messages.ts'),
   keepers: () => import('./keepers.ts'),
+  channel: () => import('./channel.ts'),
+  handshake: () => import('./handshake.ts'),
 } as const
 
 const name = process.argv[2] ?? ''
