@@ -1,3 +1,4 @@
+import { keepFreedMemory } from '../src/node/memory.ts'
 import { pawlSide, type Side, tlsSide } from './ends.ts'
 import { compare, median, scratch } from './harness.ts'
 
@@ -8,6 +9,7 @@ const small = new Uint8Array(256).fill(7)
 const roundTrips = 4_000
 
 export async function run(): Promise<void> {
+  keepFreedMemory()
   const { directory, remove } = scratch()
   const [ours, theirs] = [await pawlSide(directory), await tlsSide()]
   const against = 'Node tls 1.3, X25519MLKEM768, AES-256-GCM, one thread a side'

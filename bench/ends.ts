@@ -132,7 +132,7 @@ async function startServer(
       const [theirs] = (await once(child, 'message')) as [number]
       return theirs + ownCpu()
     },
-    stop: () => void child.kill('SIGKILL'),
+    stop: () => child.disconnect(),
   }
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import tls from 'node:tls'
 import { openCorrespondent } from '../src/mailbox/courier.ts'
+import { keepFreedMemory } from '../src/node/memory.ts'
 import { listen } from '../src/node/tcp.ts'
 import { Connection } from '../src/session/connection.ts'
 import { openIdentity } from '../src/session/own-identity.ts'
@@ -12,10 +13,12 @@ import { world } from './homes.ts'
 
 // The server of the channel's benches, a process of its own. A connection begins with eight bytes: how many are to be
 // taken, and answered with one byte; with none, everything is sent back.
+keepFreedMemory()
 const [kind, home = ''] = process.argv.slice(2)
 if (kind === 'pawl') await servePawl()
 else await serveTls()
 process.on('message', () => process.send?.(ownCpu()))
+process.on('disconnect', () => process.exit())
 
 async function servePawl(): Promise<void> {
   const store = await openHome(world, home)

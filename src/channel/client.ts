@@ -138,6 +138,6 @@ function askSignature(state: ClientVerifying): Step<ClientSigning> {
 
 function sendProof(state: ClientSigning, signature: Uint8Array): Step<ClientWaitsDone> {
   const { flight: _, ...rest } = state
-  const { bytes, ...said } = prove(state, signature, state.keys.clientFinished, ['CSIG', 'CFIN'])
-  return { state: { ...rest, ...said, name: 'client-waits-done' }, actions: [{ kind: 'send', bytes }] }
+  const { parts, ...said } = prove(state, signature, state.keys.clientFinished, ['CSIG', 'CFIN'])
+  return { state: { ...rest, ...said, name: 'client-waits-done' }, actions: [{ kind: 'send', parts }] }
 }

@@ -64,19 +64,19 @@ export function end(state: State, ending: EndingWithoutCode, before: readonly Ac
 export function refuse(state: State, reason: CloseReason, text: string, told = ''): Step<Closed> {
   const ending: EndingWithoutCode = { reason, by: 'us', text, trusted: true }
   if (!('send' in state)) return end(state, ending)
-  const bytes = sealClose(state.suite, state.send, {
+  const { parts } = sealClose(state.suite, state.send, {
     reason,
     lastReceived: state.receive.seq,
     text: told,
-  }).bytes
-  return end(state, ending, [{ kind: 'send', bytes }])
+  })
+  return end(state, ending, [{ kind: 'send', parts }])
 }
 
 export function sealClose(
   suite: Suite,
   send: Traffic,
   message: CloseMessage,
-): { readonly bytes: Uint8Array; readonly traffic: Traffic } {
+): { readonly parts: readonly Uint8Array[]; readonly traffic: Traffic } {
   return seal(suite.aead, send, frameTypes.close, encodeClose(message))
 }
 

@@ -73,7 +73,8 @@ export type Ending = {
 }
 
 export type Action =
-  | { readonly kind: 'send'; readonly bytes: Uint8Array }
+  /** One frame, in parts that belong one behind the other. */
+  | { readonly kind: 'send'; readonly parts: readonly Uint8Array[] }
   | { readonly kind: 'start-timer'; readonly timer: Timer; readonly ms: number }
   | { readonly kind: 'stop-timer'; readonly timer: Timer }
   | { readonly kind: 'sign'; readonly purpose: Purpose; readonly payload: Uint8Array }

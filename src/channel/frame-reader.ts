@@ -11,7 +11,7 @@ const firstBytes = 4_096
 /**
  * Cuts a byte stream into frames. Holds at most one frame that is not whole yet, and memory for at most twice what
  * has come of it; a header that is refused is refused before its payload has any. Linear in the bytes fed, however
- * they are cut. A frame's bytes are views, valid until the next `feed`.
+ * they are cut. A frame's bytes are views, valid until the next event is asked for.
  */
 export class FrameReader {
   #held: Uint8Array = new Uint8Array(0)
@@ -44,6 +44,8 @@ export class FrameReader {
       const event = this.#filled === headerBytes ? this.#readHeader() : this.#takeHeld()
       if (event !== undefined) yield this.#note(event)
     }
+    // Between frames nothing is kept: idle streams cost nothing.
+    if (this.#filled === 0) this.#drop()
   }
 
   #note(event: FrameEvent): FrameEvent {
@@ -58,7 +60,7 @@ export class FrameReader {
     const count = Math.min(this.#wanted - this.#filled, bytes.length)
     const need = this.#filled + count
     if (need > this.#held.length) {
-      const larger = Math.max(need, Math.min(this.#wanted, Math.max(firstBytes, 2 * this.#held.length)))
+      const larger = Math.max(need, Math.min(this.#wanted, Math.max(firstBytes, 2 * need)))
       const held = new Uint8Array(larger)
       held.set(this.#held.subarray(0, this.#filled))
       this.#held = held
@@ -77,7 +79,9 @@ export class FrameReader {
 
   #takeHeld(): FrameEvent | undefined {
     const whole = wholeFrame(this.#held.subarray(0, this.#filled))
-    this.#drop()
+    // The memory serves for the next frame of this chunk: when that is held, this one has been looked at.
+    this.#filled = 0
+    this.#wanted = headerBytes
     return whole?.event
   }
 

@@ -22,7 +22,7 @@ export type Frame = {
   readonly seq: number
   /** The header as it came, which is the associated data. */
   readonly header: Uint8Array
-  /** A view: valid until the reader is fed again. */
+  /** A view: valid until the reader is asked for the next event. */
   readonly payload: Uint8Array
 }
 

@@ -66,7 +66,7 @@ export function startClient(config: ClientConfig): Step<ClientWaitsHello> {
     },
     actions: [
       { kind: 'start-timer', timer: 'handshake', ms: limits.handshakeMsMax },
-      { kind: 'send', bytes: plainFrame(hello) },
+      { kind: 'send', parts: [plainFrame(hello)] },
     ],
   }
 }

@@ -120,8 +120,8 @@ export function prove(
   names: ProofNames,
 ) {
   const whole = proven(state, signature, key, names)
-  const { bytes, traffic } = sealFlight(state, whole)
-  return { bytes, send: traffic, transcript: [...state.transcript, ...whole] }
+  const { parts, traffic } = sealFlight(state, whole)
+  return { parts, send: traffic, transcript: [...state.transcript, ...whole] }
 }
 
 type ProofNames = readonly ['CSIG', 'CFIN'] | readonly ['SSIG', 'SFIN']
@@ -173,7 +173,10 @@ export function withShare<T>(use: () => T, reason: CloseReason = 50): T {
 }
 
 /** The end of the handshake: its keys are wiped, but for what a server needs to hear that it is refused. */
-export function establish(state: KeyedState & { readonly next: Next }, send: Uint8Array | undefined): Step {
+export function establish(
+  state: KeyedState & { readonly next: Next },
+  send: readonly Uint8Array[] | undefined,
+): Step {
   const { config, next, keys } = state
   const isServer = state.name === 'server-committing'
   for (const secret of [keys.hs, keys.clientFinished, keys.serverFinished, state.send.key])
@@ -200,7 +203,7 @@ export function establish(state: KeyedState & { readonly next: Next }, send: Uin
       heard: false,
     },
     actions: [
-      ...(send ? [{ kind: 'send', bytes: send } as const] : []),
+      ...(send ? [{ kind: 'send', parts: send } as const] : []),
       { kind: 'stop-timer', timer: 'handshake' },
       { kind: 'start-timer', timer: 'age', ms: config.limits.epochMsMax },
       {

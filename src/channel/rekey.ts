@@ -72,8 +72,8 @@ export function sealRekey<S extends Standing>(
   flight: readonly Uint8Array[],
 ): { readonly state: S; readonly actions: readonly Action[] } {
   if (state.send.seq >= channelLimits.seqMax) throw refusal(31, 'no seq is left for a rekey')
-  const { bytes, traffic } = seal(state.suite.aead, state.send, frameTypes.rekey, concat(...flight))
-  return { state: { ...state, send: traffic }, actions: [{ kind: 'send', bytes }] }
+  const { parts, traffic } = seal(state.suite.aead, state.send, frameTypes.rekey, concat(...flight))
+  return { state: { ...state, send: traffic }, actions: [{ kind: 'send', parts }] }
 }
 
 /** Identity, signature and MAC, as they end ACK and COMMIT. */

@@ -77,7 +77,7 @@ export function stepServer(state: ServerHandshaking, event: HandshakeEvent): Ste
       if (event.kind === 'decided') return decide(state, event)
       break
     case 'server-committing':
-      if (event.kind === 'committed') return establish(state, sealFlight(state, [state.done]).bytes)
+      if (event.kind === 'committed') return establish(state, sealFlight(state, [state.done]).parts)
       break
   }
   return otherwise(state, event)
@@ -114,7 +114,7 @@ function readHello(state: ServerWaitsHello, frame: Frame): Step {
   return {
     state: { name: 'server-signing', config, ...keyed, flight },
     actions: [
-      { kind: 'send', bytes: plainFrame(answer) },
+      { kind: 'send', parts: [plainFrame(answer)] },
       { kind: 'sign', purpose: purposes.server, payload: hashOf(keyed, ...flight) },
     ],
   }
@@ -124,7 +124,7 @@ function readHello(state: ServerWaitsHello, frame: Frame): Step {
 function abort(state: ServerWaitsHello, reason: Hint): Step {
   const text = reason === 11 ? 'no version in common' : 'no suite or mode in common'
   const ending = { reason, by: 'us', trusted: false, text } as const
-  return end(state, ending, [{ kind: 'send', bytes: plainFrame(encodeAbort(reason)) }])
+  return end(state, ending, [{ kind: 'send', parts: [plainFrame(encodeAbort(reason))] }])
 }
 
 function newSessionId(entropy: Entropy): Uint8Array {
@@ -135,8 +135,8 @@ function newSessionId(entropy: Entropy): Uint8Array {
 
 function sendProof(state: ServerSigning, signature: Uint8Array): Step<ServerWaitsProof> {
   const { flight: _, ...rest } = state
-  const { bytes, ...said } = prove(state, signature, state.keys.serverFinished, ['SSIG', 'SFIN'])
-  return { state: { ...rest, ...said, name: 'server-waits-proof' }, actions: [{ kind: 'send', bytes }] }
+  const { parts, ...said } = prove(state, signature, state.keys.serverFinished, ['SSIG', 'SFIN'])
+  return { state: { ...rest, ...said, name: 'server-waits-proof' }, actions: [{ kind: 'send', parts }] }
 }
 
 function readProof(state: ServerWaitsProof, plaintext: Uint8Array, traffic: Traffic): Step {

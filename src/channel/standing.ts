@@ -73,8 +73,8 @@ export function send<S extends Standing>(state: S, plaintext: Uint8Array): Step 
     throw new ChannelError('channel/TOO_LARGE', `${plaintext.length} bytes in a frame of ${most}`)
   const limit = hardLimit(state, state.send, plaintext.length)
   if (limit !== undefined) return refuse(state, limit, 'the limits of the epoch are reached')
-  const { bytes, traffic } = seal(state.suite.aead, state.send, frameTypes.data, plaintext)
-  return { state: { ...state, send: traffic }, actions: [{ kind: 'send', bytes }] }
+  const { parts, traffic } = seal(state.suite.aead, state.send, frameTypes.data, plaintext)
+  return { state: { ...state, send: traffic }, actions: [{ kind: 'send', parts }] }
 }
 
 /** First what was done, then what follows from it. */
@@ -105,7 +105,7 @@ function peerCloses(state: Standing, plaintext: Uint8Array, before: readonly Act
   const message = parseClose(plaintext)
   if (message.reason !== 0) return closedByPeer(state, message, true, before)
   const answer = sealClose(state.suite, state.send, { reason: 0, lastReceived: state.receive.seq, text: '' })
-  return closedByPeer(state, message, true, [...before, { kind: 'send', bytes: answer.bytes }])
+  return closedByPeer(state, message, true, [...before, { kind: 'send', parts: answer.parts }])
 }
 
 /** A client that cannot go on with SDONE says so under the key of the handshake. */
@@ -122,14 +122,14 @@ function refusedDone(state: Standing, frame: Frame): Step {
 
 function beginClose(state: Standing, text: string): Step<Closing> {
   const { config, role, suite, receive, previous, secretId, heard } = state
-  const { bytes } = sealClose(suite, state.send, { reason: 0, lastReceived: receive.seq, text })
+  const { parts } = sealClose(suite, state.send, { reason: 0, lastReceived: receive.seq, text })
   const closing: Closing = { name: 'closing', config, role, suite, receive, previous, secretId, heard }
   const kept = new Set(secretsOf(closing))
   for (const secret of secretsOf(state)) if (!kept.has(secret)) secret[Symbol.dispose]()
   return {
     state: closing,
     actions: [
-      { kind: 'send', bytes },
+      { kind: 'send', parts },
       ...timersOf(state),
       { kind: 'start-timer', timer: 'close', ms: config.limits.closeMsMax },
     ],

@@ -1,8 +1,7 @@
 import { equal } from '../bytes/bytes.ts'
-import { Writer } from '../bytes/writer.ts'
 import { type Aead, SealError } from '../crypto/aead.ts'
 import type { Secret } from '../crypto/secret.ts'
-import { encodeHeader, type Frame, type FrameType, headerBytes, nonceOf, tagBytes } from './frame.ts'
+import { encodeHeader, type Frame, type FrameType, nonceOf, tagBytes } from './frame.ts'
 import { refusal } from './reasons.ts'
 
 /** One direction of one epoch: its key, and how far it has come. Plain data; each value seals at most once. */
@@ -22,7 +21,7 @@ export function newTraffic(key: Secret, sessionId: Uint8Array, epoch: number, se
 const sealed = new WeakSet<Traffic>()
 
 /**
- * Seals the next frame. A `Traffic` that is used twice would repeat a (key, nonce): that is a mistake of the program,
+ * Seals the next frame, in parts that belong one behind the other: what is sealed is not copied. A `Traffic` that is used twice would repeat a (key, nonce): that is a mistake of the program,
  * and an assertion.
  */
 export function seal(
@@ -30,16 +29,15 @@ export function seal(
   traffic: Traffic,
   type: FrameType,
   plaintext: Uint8Array,
-): { readonly bytes: Uint8Array; readonly traffic: Traffic } {
+): { readonly parts: readonly Uint8Array[]; readonly traffic: Traffic } {
   if (sealed.has(traffic)) throw new TypeError('a state of the channel was used twice')
   const { key, sessionId, epoch } = traffic
   const seq = traffic.seq + 1
   const header = encodeHeader({ type, sessionId, epoch, seq, payloadBytes: plaintext.length + tagBytes })
   const nonce = nonceOf(epoch, seq)
   sealed.add(traffic)
-  const payload = aead.seal(key, nonce, header, plaintext)
-  const bytes = new Writer(headerBytes + payload.length).bytes(header).bytes(payload).done()
-  return { bytes, traffic: { ...traffic, seq, blocks: traffic.blocks + blocksOf(plaintext.length) } }
+  const parts = [header, ...aead.sealParts(key, nonce, header, plaintext)]
+  return { parts, traffic: { ...traffic, seq, blocks: traffic.blocks + blocksOf(plaintext.length) } }
 }
 
 /** Whether a frame is the next one here, before any key is used. @throws ChannelError 10, 30, 21, 14 */

@@ -3,6 +3,7 @@ import { base64url, equal } from '../bytes/bytes.ts'
 import type { Wire } from '../host/wire.ts'
 import { type Correspondent, serve } from '../mailbox/courier.ts'
 import { OutFile } from '../mailbox/out-file.ts'
+import { keepFreedMemory } from '../node/memory.ts'
 import { type Listener, listen } from '../node/tcp.ts'
 import { placeOf } from '../node/wire.ts'
 import type { Endpoint } from '../session/connection.ts'
@@ -30,6 +31,7 @@ const namedMax = 32
 const goodbyeMsMax = 3_000
 
 export const receive: Run = async given => {
+  keepFreedMemory()
   const place = parsePlace(given.needed('--listen'), '--listen')
   const name = notEmpty('--out', given.needed('--out'))
   const isShared = (await sharedAt(await homeNamed(given))) !== undefined

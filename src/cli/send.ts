@@ -1,5 +1,6 @@
 import { realClock } from '../node/clock.ts'
 import { realDisk } from '../node/disk.ts'
+import { keepFreedMemory } from '../node/memory.ts'
 import { realPath } from '../node/path.ts'
 import { placeOf } from '../node/wire.ts'
 import { StateError } from '../state/error.ts'
@@ -24,6 +25,7 @@ const handoverMsMax = 10_000
 const lookAgainMs = 50
 
 export const send: Run = async given => {
+  keepFreedMemory()
   const to = parsePlace(given.needed('--to'), '--to')
   const giveUpMs = giveUpSeconds(given) * 1000
   const path = await inputPath(given, given.word(0))

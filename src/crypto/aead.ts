@@ -17,6 +17,13 @@ export type Aead = {
   readonly name: 'AES-256-GCM' | 'ChaCha20-Poly1305'
   readonly tagBytes: 16
   seal(key: Secret, nonce: Uint8Array, associated: Uint8Array, plaintext: Uint8Array): Uint8Array
+  /** The same in two parts, the ciphertext and its tag, for who need not have them in one place. */
+  sealParts(
+    key: Secret,
+    nonce: Uint8Array,
+    associated: Uint8Array,
+    plaintext: Uint8Array,
+  ): readonly [Uint8Array, Uint8Array]
   /** @throws SealError */
   open(key: Secret, nonce: Uint8Array, associated: Uint8Array, sealed: Uint8Array): Uint8Array
 }
@@ -61,13 +68,16 @@ function aead(name: Aead['name'], cipherName: 'aes-256-gcm'): Aead {
     name,
     tagBytes: 16,
     seal(key, nonce, associated, plaintext) {
+      return Buffer.concat(this.sealParts(key, nonce, associated, plaintext))
+    },
+    sealParts(key, nonce, associated, plaintext) {
       requireNonce(nonce)
       recorder?.({ keyFingerprint: sha256(concat(fingerprintLabel, key.bytes)).subarray(0, 16), nonce })
       const cipher = createCipheriv(cipherName, key.bytes, nonce)
       cipher.setAAD(associated)
       const body = cipher.update(plaintext)
       cipher.final()
-      return Buffer.concat([body, cipher.getAuthTag()])
+      return [body, cipher.getAuthTag()]
     },
     open(key, nonce, associated, sealed) {
       requireNonce(nonce)

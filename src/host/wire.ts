@@ -1,7 +1,7 @@
 /** A byte stream to a peer. Two implementers: `node/` (TCP) and the simulator in `test/`. */
 export interface Wire {
-  /** Resolves when more may be written: the caller waits, so memory stays bounded. */
-  write(bytes: Uint8Array): Promise<void>
+  /** One behind the other. Resolves when more may be written: the caller waits, so memory stays bounded. */
+  write(...parts: readonly Uint8Array[]): Promise<void>
   /** The bytes that arrived next, `undefined` at the end of the stream. One reader at a time. */
   read(): Promise<Uint8Array | undefined>
   /** Sends what was written, then ends the stream. Safe to call twice. */

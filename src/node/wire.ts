@@ -58,14 +58,20 @@ export class SocketWire implements Wire {
     socket.on('close', () => this.#broken(new WireError('lost', `${this.remote}: connection dropped`)))
   }
 
-  write(bytes: Uint8Array): Promise<void> {
+  write(...parts: readonly Uint8Array[]): Promise<void> {
     if (this.#socket.writableEnded) return Promise.reject(new WireError('lost', `${this.remote}: closed`))
+    const last = parts.at(-1)
+    if (last === undefined) return Promise.resolve()
     return new Promise((resolve, reject) => {
-      this.#socket.write(bytes, error => {
+      // One call of the system for all of them.
+      this.#socket.cork()
+      for (const part of parts.slice(0, -1)) this.#socket.write(part)
+      this.#socket.write(last, error => {
         if (error) reject(this.#fault ?? wireError('lost', this.remote, error))
-        else if (this.#mayGoOn(bytes.length)) resolve()
+        else if (this.#mayGoOn(bytesOf(parts))) resolve()
         else setImmediate(resolve)
       })
+      this.#socket.uncork()
     })
   }
 
@@ -132,6 +138,10 @@ export class SocketWire implements Wire {
     this.#reader?.reject(this.#fault)
     this.#reader = undefined
   }
+}
+
+function bytesOf(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, { length }) => sum + length, 0)
 }
 
 /** `127.0.0.1:9000`, `[::1]:9000`. */

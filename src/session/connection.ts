@@ -11,6 +11,7 @@ import { signAs, verifyFrom } from '../signature/hybrid.ts'
 import { type Identity, verifyIdentity } from '../signature/identity.ts'
 import { Changes } from './changes.ts'
 import { SessionError, sessionCode } from './error.ts'
+import { Outgoing } from './outgoing.ts'
 import { type Endpoint, localConfig, type Party, type Told } from './party.ts'
 import { judgeIdentity } from './peers.ts'
 import { refuse, remember, rememberRekey } from './remembering.ts'
@@ -34,6 +35,7 @@ const unread: StateName = 'client-verifying-commit'
 export class Connection {
   readonly #endpoint: Endpoint
   readonly #wire: Wire
+  readonly #outgoing: Outgoing
   readonly #find: (identity: Identity) => Party | undefined
   readonly #timers: Timers<Timer>
   readonly #plaintexts: Uint8Array[] = []
@@ -42,7 +44,6 @@ export class Connection {
   #mine: Positions | undefined
   #theirs: Positions | undefined
   #turn: Promise<unknown> = Promise.resolve()
-  #drained: Promise<unknown> = Promise.resolve()
   readonly #changes = new Changes()
   #release: () => void = () => undefined
   #sendBytesMax: number | undefined
@@ -61,6 +62,7 @@ export class Connection {
     this.#endpoint = endpoint
     this.#timers = new Timers(endpoint.clock)
     this.#wire = wire
+    this.#outgoing = new Outgoing(wire, () => this.#changes.announce())
     this.#find = find
     this.#state = state
   }
@@ -107,13 +109,8 @@ export class Connection {
   async send(plaintext: Uint8Array): Promise<void> {
     if (this.#ending !== undefined) throw this.#error(this.#ending)
     await this.#event({ kind: 'send', plaintext })
-    let drained = false
-    void this.#drained.then(() => {
-      drained = true
-      this.#changes.announce()
-    })
-    // A peer that takes nothing cannot hold up the end.
-    await this.#until(() => drained)
+    // The next frame is made while the kernel takes this one. A peer that takes nothing cannot hold up the end.
+    await this.#until(() => !this.#outgoing.isFull)
   }
 
   /** The next plaintext, in order; `undefined` after a normal end. @throws SessionError */
@@ -247,7 +244,7 @@ export class Connection {
     switch (action.kind) {
       case 'send':
         // Not awaited here: a peer that takes nothing must not hold up timers. `send` awaits it.
-        this.#drained = this.#wire.write(action.bytes).catch(() => undefined)
+        void this.#outgoing.write(action.parts)
         return undefined
       case 'start-timer':
         this.#timers.start(action.timer, action.ms, () =>

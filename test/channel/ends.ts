@@ -153,7 +153,7 @@ export class End {
     const { home } = this
     switch (action.kind) {
       case 'send':
-        this.sent.push(action.bytes)
+        this.sent.push(concat(...action.parts))
         break
       case 'deliver':
         this.received.push(action.plaintext)

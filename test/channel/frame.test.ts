@@ -25,11 +25,7 @@ function feed(reader: FrameReader, bytes: Uint8Array, lengths: readonly number[]
   for (let at = 0, i = 0; at < bytes.length; i++) {
     const length = lengths[i % lengths.length] ?? 1
     for (const event of reader.feed(bytes.subarray(at, at + length)))
-      events.push(
-        event.kind === 'frame-arrived'
-          ? { ...event, frame: { ...event.frame, payload: Uint8Array.from(event.frame.payload) } }
-          : event,
-      )
+      events.push(event.kind === 'frame-arrived' ? { ...event, frame: structuredClone(event.frame) } : event)
     at += length
   }
   return events

@@ -46,7 +46,7 @@ function capture(homes?: { client: Home; server: Home }): Capture & ReturnType<t
     [made.client, captured.toServer],
     [made.server, captured.toClient],
   ] as const)
-    for (const action of end.log) if (action.kind === 'send') frames.push(action.bytes)
+    for (const action of end.log) if (action.kind === 'send') frames.push(concat(...action.parts))
   return Object.assign(captured, made)
 }
 

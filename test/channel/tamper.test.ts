@@ -393,9 +393,9 @@ suite('planted bugs are found', () => {
       ...real,
       aead: {
         ...real.aead,
-        seal(key, nonce, header, plaintext) {
+        sealParts(key, nonce, header, plaintext) {
           opened.set(Buffer.from(header).toString('hex'), Uint8Array.from(plaintext))
-          return real.aead.seal(key, nonce, header, plaintext)
+          return real.aead.sealParts(key, nonce, header, plaintext)
         },
         open: (_key, _nonce, header) => opened.get(Buffer.from(header).toString('hex')) ?? new Uint8Array(0),
       },

@@ -1,3 +1,4 @@
+import { concat } from '../../src/bytes/bytes.ts'
 import type { Clock } from '../../src/host/clock.ts'
 import type { Wire } from '../../src/host/wire.ts'
 import { Random } from './random.ts'
@@ -49,7 +50,7 @@ export function wirePair(options: WireOptions = {}): WirePair {
 function end(remote: string, outward: Direction, inward: Direction, abort: () => void): Wire {
   return {
     remote: `simulated:${remote}`,
-    write: bytes => outward.write(bytes),
+    write: (...parts) => outward.write(...parts),
     read: () => inward.read(),
     close: () => outward.close(),
     abort,
@@ -83,9 +84,9 @@ class Direction {
     this.#cutAll = cutAll
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
+  async write(...parts: readonly Uint8Array[]): Promise<void> {
     if (this.#isClosed || this.#isCut) throw new Error('the wire is closed')
-    const chunk = new Uint8Array(bytes)
+    const chunk = concat(...parts)
     for (const other of this.#options.meddle?.(chunk, this.#from) ?? [chunk]) this.#send(other)
     if (this.#unreadBytes < (this.#options.windowBytes ?? 65536)) return
     await new Promise<void>(resolve => this.#writers.push(resolve))

@@ -120,11 +120,11 @@ export function answerHello(
       const mac = suite.kdf.mac(finished, transcriptHash(suite.kdf, [...hellos, named, signed]))
       const proof = [named, signed, encodeProof('SFIN', mac)]
       const traffic = newTraffic(key, sessionId, 0, 1)
-      const { bytes } = seal(suite.aead, traffic, frameTypes.handshake, concat(...proof))
+      const { parts } = seal(suite.aead, traffic, frameTypes.handshake, concat(...proof))
       const { hs, clientKey, clientFinished } = keys
       return {
         waiting: { suite, sessionId, transcript: [...hellos, ...proof], hs, clientKey, clientFinished },
-        flight: concat(plainFrame(answer), bytes),
+        flight: concat(plainFrame(answer), ...parts),
       }
     },
   }
