@@ -65,7 +65,7 @@ suite('a refused session', { timeout: 120_000 }, () => {
     const { code, stderr } = await pair.send('in.txt')
     assertFails(
       { code, stderr, stdout: '' },
-      { exit: 3, code: 'mailbox/LOST', hint: /in a file of their own/ },
+      { exit: 3, code: 'mailbox/LOST', hint: /--lost sends again what never arrives/ },
     )
     assert.equal((await pair.stop()).code, 0)
     for (const end of ['alice', 'bob'] as const) {
